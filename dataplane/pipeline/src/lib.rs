@@ -1,2 +1,26 @@
+//! The pure packet path: a burst of frames, a snapshot, the tables and the time go in; verdicts and frames to
+//! send come out.
+//!
+//! It knows nothing of threads, sockets, clocks or configuration files, and its result never depends on the size
+//! of the burst. Read [`Pipeline::process`] first; [`reason`] lists every outcome.
+
 #![forbid(unsafe_code)]
-//! x
+
+pub mod counters;
+pub mod ids;
+pub mod live;
+pub mod output;
+pub mod reason;
+pub mod routes;
+pub mod snapshot;
+pub mod time;
+pub mod verdict;
+
+mod pipeline;
+
+pub use output::{Output, Punt};
+pub use pipeline::{Pipeline, Resolve, Settings, Shared};
+pub use reason::Reason;
+pub use snapshot::Snapshot;
+pub use time::Time;
+pub use verdict::{Verdict, VerdictKind};

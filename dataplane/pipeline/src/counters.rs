@@ -1,0 +1,66 @@
+//! Where each counter of a worker lies in its page.
+//!
+//! One page a worker, written by it alone; the control thread sums the pages. All are cumulative and 64 bits
+//! wide, and outlive snapshots because ids do.
+
+use crate::ids::{DestId, ServiceId};
+use crate::reason::Reason;
+use crate::verdict::VerdictKind;
+
+/// What is counted for a service and for a destination, as ipvsadm names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Traffic {
+    /// Connections scheduled.
+    Conns,
+    /// Packets from clients.
+    InPackets,
+    /// Packets to clients (NAT only: under DR and TUN they do not pass the director).
+    OutPackets,
+    /// Bytes from clients, IP header and all that follows it.
+    InBytes,
+    /// Bytes to clients, likewise.
+    OutBytes,
+}
+
+impl Traffic {
+    /// All, in the order of their slots.
+    pub const ALL: [Traffic; 5] =
+        [Traffic::Conns, Traffic::InPackets, Traffic::OutPackets, Traffic::InBytes, Traffic::OutBytes];
+}
+
+const VERDICTS: usize = 0;
+const REASONS: usize = 8;
+const SERVICES: usize = 128;
+// A stride of 8 keeps the counters of one id on one cache line.
+const STRIDE: usize = 8;
+const DESTINATIONS: usize = SERVICES + ServiceId::COUNT * STRIDE;
+
+const _: () = assert!(REASONS + Reason::ALL.len() <= SERVICES && VerdictKind::ALL.len() <= REASONS);
+
+/// Slots of a page.
+pub const PAGE_LEN: usize = DESTINATIONS + DestId::COUNT * STRIDE;
+
+/// The slot of a verdict.
+#[inline]
+pub const fn verdict(kind: VerdictKind) -> usize {
+    VERDICTS + kind as usize
+}
+
+/// The slot of a reason.
+#[inline]
+pub const fn reason(reason: Reason) -> usize {
+    REASONS + reason as usize
+}
+
+/// The slot of a service's traffic.
+#[inline]
+pub const fn service(id: ServiceId, what: Traffic) -> usize {
+    SERVICES + id.index() * STRIDE + what as usize
+}
+
+/// The slot of a destination's traffic.
+#[inline]
+pub const fn destination(id: DestId, what: Traffic) -> usize {
+    DESTINATIONS + id.index() * STRIDE + what as usize
+}

@@ -1,0 +1,96 @@
+//! What changes while packets flow: beside the snapshot, in arrays by stable id, outliving snapshots.
+//!
+//! Shared by all workers and read by the control thread. Only changes of a connection's state and new
+//! connections write here, never a plain packet.
+
+use crate::ids::{DestId, ServiceId};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Live state of one destination, on a cache line of its own: two workers that open connections to different
+/// destinations do not share one.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct DestLive {
+    active: AtomicU32,
+    inactive: AtomicU32,
+}
+
+impl DestLive {
+    /// Connections in an established or opening state, as IPVS counts them.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// All other connections.
+    pub fn inactive(&self) -> u32 {
+        self.inactive.load(Ordering::Relaxed)
+    }
+
+    /// 256 x active + inactive: what lc and wlc compare.
+    pub fn overhead(&self) -> u64 {
+        u64::from(self.active()) * 256 + u64::from(self.inactive())
+    }
+
+    /// Counts a connection in (`+1`).
+    // ORDERING: counts are read as estimates; exactness comes from every change being counted once.
+    pub fn enter(&self, active: bool) {
+        self.side(active).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection out (`-1`).
+    pub fn leave(&self, active: bool) {
+        self.side(active).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn side(&self, active: bool) -> &AtomicU32 {
+        if active { &self.active } else { &self.inactive }
+    }
+}
+
+/// Live state of one service: the scheduler's cursor (its meaning is the scheduler's own).
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ServiceLive {
+    /// What rr and wrr remember between new connections.
+    pub cursor: AtomicU64,
+}
+
+/// All live state.
+pub struct Live {
+    destinations: Box<[DestLive]>,
+    services: Box<[ServiceLive]>,
+}
+
+impl Live {
+    /// Zeroed live state for every id that can be dealt out.
+    pub fn new() -> Live {
+        Live {
+            destinations: std::iter::repeat_with(DestLive::default).take(DestId::COUNT).collect(),
+            services: std::iter::repeat_with(ServiceLive::default).take(ServiceId::COUNT).collect(),
+        }
+    }
+
+    /// A destination's.
+    #[inline]
+    pub fn destination(&self, id: DestId) -> &DestLive {
+        &self.destinations[id.index()]
+    }
+
+    /// A service's.
+    #[inline]
+    pub fn service(&self, id: ServiceId) -> &ServiceLive {
+        &self.services[id.index()]
+    }
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live::new()
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Every outcome of a packet that is not a plain forward, once: its name, its verdict, its help text.
+//!
+//! The counters, `sheave counters`, docs/counters.md and replay's `reason` all come from this table. Adding a
+//! reason is adding a row here, and a test that reaches it.
+
+use crate::verdict::VerdictKind;
+
+macro_rules! reasons {
+    ($($variant:ident $kind:ident $name:literal $help:literal;)+) => {
+        /// Why a packet had another outcome than a plain forward.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $help] $variant,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// The name: in counters, on the command line, in replay.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// One sentence for operators.
+            pub const fn help(self) -> &'static str {
+                match self { $(Reason::$variant => $help,)+ }
+            }
+
+            /// The verdict that this reason belongs to.
+            pub const fn kind(self) -> VerdictKind {
+                match self { $(Reason::$variant => VerdictKind::$kind,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Left to the kernel.
+    NotOurs             Pass "not-ours" "no service, destination or VIP of ours is concerned";
+    NotOurMac           Pass "not-our-mac" "sent to another station's unicast address";
+    NotOurProtocol      Pass "not-our-protocol" "a protocol that the director does not handle";
+    NoService           Pass "no-service" "for a VIP, but no service listens on this port";
+    NoEntry             Pass "no-entry" "TCP other than a SYN, or a reply of a real server, without a connection";
+    OwnAddress          Pass "own-address" "a real server's answer to one of the director's own addresses";
+    ArpSeen             Pass "arp-seen" "ARP that is not for a VIP, or an answer that was learned from";
+    IcmpNotOurs         Pass "icmp-not-ours" "ICMP that concerns no connection of ours";
+    IcmpErrorUnsupported Pass "icmp-error-not-supported" "an ICMP error: not handled yet, left to the kernel";
+    FragmentUnsupported Pass "fragment-not-supported" "an IP fragment: not handled yet, left to the kernel";
+    VlanUnsupported     Pass "vlan-not-supported" "802.1Q tagged: not handled yet, left to the kernel";
+    Ipv6Unsupported     Pass "ipv6-not-supported" "IPv6: not handled yet, left to the kernel";
+    // Answered by the director itself.
+    ArpReply            Reply "arp-reply" "ARP request for a VIP, answered";
+    EchoReply           Reply "echo-reply" "ICMP echo request to a VIP, answered";
+    NoDestination       Reply "no-destination" "no usable destination: port unreachable sent";
+    TtlExceeded         Reply "ttl-exceeded" "time to live ran out: time exceeded sent";
+    FragNeeded          Reply "frag-needed" "too large for the way out and may not be fragmented: told the sender";
+    Reset               Reply "reset" "the connection's destination was removed or failed: reset sent";
+    // Handed to the control thread.
+    VipConflict         Punt "vip-conflict" "another station claims a VIP";
+    // Kept back.
+    Resolving           Hold "resolving" "waits for the next hop's hardware address";
+    // Dropped: malformed.
+    ArpMalformed        Drop "arp-malformed" "ARP cut short or with impossible lengths";
+    IpTruncated         Drop "ip-truncated" "IP header cut short";
+    IpVersion           Drop "ip-version" "IP version does not match the Ethernet type";
+    IpHeaderLength      Drop "ip-header-length" "IP header length below 20 or beyond the packet";
+    IpTotalLength       Drop "ip-total-length" "IP total length contradicts the header or the frame";
+    IpChecksum          Drop "ip-checksum" "wrong IP header checksum";
+    Martian             Drop "martian-source" "source is loopback, multicast, broadcast, unspecified or the VIP itself";
+    TcpTruncated        Drop "tcp-truncated" "TCP header cut short";
+    TcpOffset           Drop "tcp-data-offset" "TCP data offset below 5 or beyond the segment";
+    TcpFlags            Drop "tcp-flags" "TCP flags that contradict each other (SYN with FIN or RST, or none at all)";
+    UdpTruncated        Drop "udp-truncated" "UDP header cut short";
+    UdpLength           Drop "udp-length" "UDP length below 8 or beyond the packet";
+    IcmpTruncated       Drop "icmp-truncated" "ICMP message cut short";
+    IcmpChecksum        Drop "icmp-checksum" "wrong ICMP checksum";
+    // Dropped: cannot serve now.
+    NoDestinationQuiet  Drop "no-destination-quiet" "no usable destination, and the error was rate limited or not allowed";
+    TtlExceededQuiet    Drop "ttl-exceeded-quiet" "time to live ran out, and the error was rate limited or not allowed";
+    FragNeededQuiet     Drop "frag-needed-quiet" "too large, and the error was rate limited or not allowed";
+    FragmentingUnsupported Drop "fragmenting-not-supported" "too large for the way out and may be fragmented: not supported yet";
+    Removed             Drop "destination-removed" "the connection's destination was removed or failed";
+    TableFull           Drop "table-full" "the connection table has no room for a new connection";
+    EntryBusy           Drop "entry-busy" "another worker is just making this connection's entry";
+    NatTupleInUse       Drop "nat-tuple-in-use" "every destination is already in use by this client and port through another service";
+    NoRoute             Drop "no-route" "no route to the next hop";
+    HoldFull            Drop "hold-full" "too many packets wait for hardware addresses";
+    Unresolved          Drop "unresolved" "the next hop's hardware address was not learned in time";
+    NoFrame             Drop "no-frame" "no free frame for an answer";
+    NoRoom              Drop "no-room" "no room in the frame for the outer header";
+    PortGone            Drop "port-gone" "the interface that it should leave by is gone or has no queue";
+    TxFull              Drop "tx-full" "the way out is full";
+    HandoffFull         Drop "handoff-full" "the ring to the worker that owns the way out is full";
+    PassQueueFull       Drop "pass-queue-full" "the way back to the kernel is full";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_spelled_alike() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        assert!(Reason::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
+    }
+}
