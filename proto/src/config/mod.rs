@@ -1,0 +1,1 @@
+//! The configuration file. To be written.

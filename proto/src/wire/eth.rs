@@ -1,0 +1,204 @@
+//! Ethernet II frames, seen through up to two tags.
+//!
+//! ```text
+//!   0           6           12    14
+//!   +-----------+-----------+-----+----------
+//!   | dst       | src       |type | payload         untagged
+//!   +-----------+-----------+-----+-----+-----+---
+//!   | dst       | src       |8100 | tci |type |     each tag: 4 bytes between the addresses and the type
+//!   +-----------+-----------+-----+-----+-----+---
+//! ```
+//!
+//! Read IEEE 802.1Q for the tags. Rewriting an address leaves the tags where they are.
+
+use super::Malformed;
+use super::field::Field;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes of an untagged header.
+pub const HEADER_LEN: usize = 14;
+/// Bytes of one tag.
+pub const TAG_LEN: usize = 4;
+/// Tags that [`parse`] sees through.
+pub const MAX_TAGS: u8 = 2;
+
+const DST: Field<0, 6> = Field;
+const SRC: Field<6, 6> = Field;
+const TYPE: Field<12, 2> = Field;
+/// Of a tag, counted from its own first byte (its type): the type of what follows.
+const INNER_TYPE: Field<2, 2> = Field;
+
+/// Values of the type field.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// An 802.1Q tag follows.
+    pub const VLAN: u16 = 0x8100;
+    /// An 802.1ad (provider) tag follows.
+    pub const PROVIDER_VLAN: u16 = 0x88a8;
+}
+
+/// A hardware address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// All stations.
+    pub const BROADCAST: Mac = Mac([0xff; 6]);
+    /// No station.
+    pub const ZERO: Mac = Mac([0; 6]);
+
+    /// Whether it addresses a group; the broadcast address does.
+    #[inline]
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether it is the broadcast address.
+    #[inline]
+    #[must_use]
+    pub fn is_broadcast(self) -> bool {
+        self == Mac::BROADCAST
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not a hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadMac;
+
+impl fmt::Display for BadMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a MAC address: write six pairs of hexadecimal digits with colons between them")
+    }
+}
+
+impl std::error::Error for BadMac {}
+
+impl FromStr for Mac {
+    type Err = BadMac;
+
+    fn from_str(text: &str) -> Result<Mac, BadMac> {
+        let mut mac = [0; 6];
+        let mut pairs = text.split(':');
+        for byte in &mut mac {
+            let pair = pairs.next().ok_or(BadMac)?;
+            if pair.len() != 2 || !pair.bytes().all(|c| c.is_ascii_hexdigit()) {
+                return Err(BadMac);
+            }
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadMac)?;
+        }
+        if pairs.next().is_some() { Err(BadMac) } else { Ok(Mac(mac)) }
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = BadMac;
+
+    fn try_from(text: String) -> Result<Mac, BadMac> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+/// What the link layer says about a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eth {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+    /// Type of the payload, behind the tags. Below 0x600 it is a length (802.3), and none of ours.
+    pub ethertype: u16,
+    /// Where the payload begins, in bytes from the start of the frame; at most the frame's length.
+    pub payload_offset: usize,
+    /// Tags seen through, at most [`MAX_TAGS`]. A frame with more has a tag's value as its `ethertype`.
+    pub tags: u8,
+}
+
+/// Parses a frame's header.
+///
+/// # Errors
+/// [`Malformed::Truncated`] when the frame ends within the header or a tag.
+#[inline]
+pub fn parse(frame: &[u8]) -> Result<Eth, Malformed> {
+    let header = frame.first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+    let mut eth = Eth {
+        dst: Mac(DST.get(header)),
+        src: Mac(SRC.get(header)),
+        ethertype: TYPE.get_u16(header),
+        payload_offset: HEADER_LEN,
+        tags: 0,
+    };
+    while eth.tags < MAX_TAGS && matches!(eth.ethertype, ethertype::VLAN | ethertype::PROVIDER_VLAN) {
+        let rest = frame.get(eth.payload_offset..).ok_or(Malformed::Truncated)?;
+        let tag = rest.first_chunk::<TAG_LEN>().ok_or(Malformed::Truncated)?;
+        eth.ethertype = INNER_TYPE.get_u16(tag);
+        eth.payload_offset += TAG_LEN;
+        eth.tags += 1;
+    }
+    Ok(eth)
+}
+
+/// A frame's addresses and outer type, for rewriting in place.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// A view of the header at the start of `frame`, if it is that long.
+    #[inline]
+    pub fn new(frame: &'a mut [u8]) -> Option<HeaderMut<'a>> {
+        frame.first_chunk_mut().map(HeaderMut)
+    }
+
+    /// Sets the destination.
+    #[inline]
+    pub fn set_dst(&mut self, mac: Mac) {
+        DST.set(self.0, mac.0);
+    }
+
+    /// Sets the source.
+    #[inline]
+    pub fn set_src(&mut self, mac: Mac) {
+        SRC.set(self.0, mac.0);
+    }
+
+    /// Sets the type of what follows the 14 bytes: a tag, if there is one.
+    #[inline]
+    pub fn set_ethertype(&mut self, ethertype: u16) {
+        TYPE.set_u16(self.0, ethertype);
+    }
+}
+
+/// Writes an untagged header.
+#[inline]
+pub fn emit(header: &mut [u8; HEADER_LEN], dst: Mac, src: Mac, ethertype: u16) {
+    DST.set(header, dst.0);
+    SRC.set(header, src.0);
+    TYPE.set_u16(header, ethertype);
+}

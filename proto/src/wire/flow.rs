@@ -1,0 +1,112 @@
+//! The five values that name a flow.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+/// A transport protocol that the director balances. The discriminant is the IANA protocol number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Proto {
+    /// TCP.
+    Tcp = 6,
+    /// UDP.
+    Udp = 17,
+}
+
+impl Proto {
+    /// The IANA protocol number, as in an IP header.
+    #[inline]
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Proto::Tcp => 6,
+            Proto::Udp => 17,
+        }
+    }
+
+    /// The protocol of an IANA number, if it is one of ours.
+    #[inline]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Proto> {
+        match number {
+            6 => Some(Proto::Tcp),
+            17 => Some(Proto::Udp),
+            _ => None,
+        }
+    }
+
+    /// The name as written in configuration and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Proto::Tcp => "tcp",
+            Proto::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no protocol of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownProto;
+
+impl fmt::Display for UnknownProto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown protocol: write tcp or udp")
+    }
+}
+
+impl std::error::Error for UnknownProto {}
+
+impl FromStr for Proto {
+    type Err = UnknownProto;
+
+    fn from_str(text: &str) -> Result<Proto, UnknownProto> {
+        match text {
+            "tcp" => Ok(Proto::Tcp),
+            "udp" => Ok(Proto::Udp),
+            _ => Err(UnknownProto),
+        }
+    }
+}
+
+/// A flow in one direction. Ports are in host order, addresses are the standard library's types; nothing here
+/// is laid out as on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// Transport protocol.
+    pub proto: Proto,
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source port, host order.
+    pub sport: u16,
+    /// Destination port, host order.
+    pub dport: u16,
+}
+
+impl FlowKey {
+    /// The same flow seen in the other direction.
+    #[inline]
+    #[must_use]
+    pub const fn reversed(self) -> FlowKey {
+        FlowKey { proto: self.proto, src: self.dst, dst: self.src, sport: self.dport, dport: self.sport }
+    }
+}
+
+/// `tcp 192.0.2.1:40000 -> 198.18.0.100:80`; IPv6 addresses are in brackets.
+impl fmt::Display for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (src, dst) = (SocketAddr::new(self.src, self.sport), SocketAddr::new(self.dst, self.dport));
+        write!(f, "{} {src} -> {dst}", self.proto)
+    }
+}

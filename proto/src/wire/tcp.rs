@@ -1,0 +1,240 @@
+//! The TCP header (RFC 9293).
+//!
+//! ```text
+//!   0                 2                 4                                   8
+//!   +-----------------+-----------------+-----------------------------------+
+//!   | source port     | dest. port      | sequence number                   |
+//!   +-----------------+-----------------+----+---+-----------+--------------+
+//!   | acknowledgement number            |off | 0 | flags     | window       |
+//!   +-----------------+-----------------+----+---+-----------+--------------+
+//!   | checksum        | urgent pointer  | options, up to 40 bytes ...
+//!   +-----------------+-----------------+-----------------------------------
+//! ```
+//!
+//! Options are skipped by the data offset, not walked.
+
+use super::checksum::{Delta, l4_checksum_v4};
+use super::field::Field;
+use super::{Malformed, ipv4::protocol};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::BitOr;
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+const SRC_PORT: Field<0, 2> = Field;
+const DST_PORT: Field<2, 2> = Field;
+const SEQ: Field<4, 4> = Field;
+const ACK: Field<8, 4> = Field;
+const OFFSET: Field<12, 1> = Field;
+const FLAGS: Field<13, 1> = Field;
+const WINDOW: Field<14, 2> = Field;
+const CHECKSUM: Field<16, 2> = Field;
+const URGENT: Field<18, 2> = Field;
+
+/// The flags of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: TcpFlags = TcpFlags(0x01);
+    /// Synchronize sequence numbers.
+    pub const SYN: TcpFlags = TcpFlags(0x02);
+    /// Reset the connection.
+    pub const RST: TcpFlags = TcpFlags(0x04);
+    /// Push.
+    pub const PSH: TcpFlags = TcpFlags(0x08);
+    /// The acknowledgement number counts.
+    pub const ACK: TcpFlags = TcpFlags(0x10);
+    /// The urgent pointer counts.
+    pub const URG: TcpFlags = TcpFlags(0x20);
+    /// ECN echo.
+    pub const ECE: TcpFlags = TcpFlags(0x40);
+    /// Congestion window reduced.
+    pub const CWR: TcpFlags = TcpFlags(0x80);
+
+    /// Whether all of `flags` are set.
+    #[inline]
+    #[must_use]
+    pub const fn contains(self, flags: TcpFlags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    #[must_use]
+    pub const fn intersects(self, flags: TcpFlags) -> bool {
+        self.0 & flags.0 != 0
+    }
+}
+
+impl BitOr for TcpFlags {
+    type Output = TcpFlags;
+
+    fn bitor(self, other: TcpFlags) -> TcpFlags {
+        TcpFlags(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        let mut set = (0..).zip(NAMES).filter(|(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name);
+        f.write_str(set.next().unwrap_or("none"))?;
+        set.try_for_each(|name| write!(f, "|{name}"))
+    }
+}
+
+impl fmt::Debug for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The fields of a TCP header, host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tcp {
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Bytes of the header, options included: 20 to 60.
+    pub header_len: usize,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Window, not scaled.
+    pub window: u16,
+    /// Checksum field.
+    pub checksum: u16,
+}
+
+/// Parses the header of a segment: `segment` is the IP payload.
+///
+/// # Errors
+/// [`Malformed::Truncated`] when the bytes end within the header; [`Malformed::BadLength`] when the data
+/// offset is below 20.
+#[inline]
+pub fn parse(segment: &[u8]) -> Result<Tcp, Malformed> {
+    let header = segment.first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+    let header_len = usize::from(OFFSET.get_u8(header) >> 4) * 4;
+    if header_len < HEADER_LEN {
+        return Err(Malformed::BadLength);
+    }
+    if header_len > segment.len() {
+        return Err(Malformed::Truncated);
+    }
+    Ok(Tcp {
+        sport: SRC_PORT.get_u16(header),
+        dport: DST_PORT.get_u16(header),
+        seq: SEQ.get_u32(header),
+        ack: ACK.get_u32(header),
+        header_len,
+        flags: TcpFlags(FLAGS.get_u8(header)),
+        window: WINDOW.get_u16(header),
+        checksum: CHECKSUM.get_u16(header),
+    })
+}
+
+/// A header for rewriting in place.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// A view of the header at the start of `segment`, if it is that long.
+    #[inline]
+    pub fn new(segment: &'a mut [u8]) -> Option<HeaderMut<'a>> {
+        segment.first_chunk_mut().map(HeaderMut)
+    }
+
+    /// The checksum field, host order.
+    #[inline]
+    #[must_use]
+    pub fn checksum(&self) -> u16 {
+        CHECKSUM.get_u16(self.0)
+    }
+
+    /// Sets the checksum field, host order.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        CHECKSUM.set_u16(self.0, checksum);
+    }
+
+    /// Sets the source port and brings the checksum in step with it and with `delta`, the change of the
+    /// addresses.
+    #[inline]
+    pub fn rewrite_sport(&mut self, port: u16, delta: Delta) {
+        let delta = delta.word(SRC_PORT.get_u16(self.0), port);
+        SRC_PORT.set_u16(self.0, port);
+        self.set_checksum(delta.apply(self.checksum()));
+    }
+
+    /// Sets the destination port and brings the checksum in step, as [`HeaderMut::rewrite_sport`].
+    #[inline]
+    pub fn rewrite_dport(&mut self, port: u16, delta: Delta) {
+        let delta = delta.word(DST_PORT.get_u16(self.0), port);
+        DST_PORT.set_u16(self.0, port);
+        self.set_checksum(delta.apply(self.checksum()));
+    }
+}
+
+/// A segment without options and payload, to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Window.
+    pub window: u16,
+}
+
+impl Segment {
+    /// The reset that answers `segment`, which carries `payload_len` bytes, in the other direction.
+    /// `None` for a reset, which is never answered.
+    ///
+    /// RFC 9293 §3.5.2: the reset takes its sequence number from the acknowledgement if there is one;
+    /// otherwise it has sequence number zero and acknowledges all that the segment occupies.
+    #[must_use]
+    pub fn reset(segment: &Tcp, payload_len: usize) -> Option<Segment> {
+        if segment.flags.contains(TcpFlags::RST) {
+            return None;
+        }
+        let (seq, ack, flags) = if segment.flags.contains(TcpFlags::ACK) {
+            (segment.ack, 0, TcpFlags::RST)
+        } else {
+            let controls = u32::from(segment.flags.contains(TcpFlags::SYN))
+                + u32::from(segment.flags.contains(TcpFlags::FIN));
+            let payload = u32::try_from(payload_len).unwrap_or(u32::MAX);
+            let end = segment.seq.wrapping_add(payload).wrapping_add(controls);
+            (0, end, TcpFlags::RST | TcpFlags::ACK)
+        };
+        Some(Segment { sport: segment.dport, dport: segment.sport, seq, ack, flags, window: 0 })
+    }
+
+    /// Writes the segment with its checksum.
+    pub fn emit(&self, header: &mut [u8; HEADER_LEN], src: Ipv4Addr, dst: Ipv4Addr) {
+        SRC_PORT.set_u16(header, self.sport);
+        DST_PORT.set_u16(header, self.dport);
+        SEQ.set_u32(header, self.seq);
+        ACK.set_u32(header, self.ack);
+        OFFSET.set_u8(header, 5 << 4);
+        FLAGS.set_u8(header, self.flags.0);
+        WINDOW.set_u16(header, self.window);
+        CHECKSUM.set_u16(header, 0);
+        URGENT.set_u16(header, 0);
+        let sum = l4_checksum_v4(src, dst, protocol::TCP, header);
+        CHECKSUM.set_u16(header, sum);
+    }
+}

@@ -1,0 +1,129 @@
+//! The UDP header (RFC 768).
+//!
+//! ```text
+//!   0                 2                 4                 6                 8
+//!   +-----------------+-----------------+-----------------+-----------------+
+//!   | source port     | dest. port      | length          | checksum, 0 none|
+//!   +-----------------+-----------------+-----------------+-----------------+
+//! ```
+
+use super::checksum::{Delta, l4_checksum_v4, udp_field};
+use super::field::Field;
+use super::{Malformed, TooSmall};
+use crate::wire::ipv4::protocol;
+use std::net::Ipv4Addr;
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 8;
+
+const SRC_PORT: Field<0, 2> = Field;
+const DST_PORT: Field<2, 2> = Field;
+const LENGTH: Field<4, 2> = Field;
+const CHECKSUM: Field<6, 2> = Field;
+
+/// The fields of a UDP header, host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Udp {
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Bytes of header and payload.
+    pub length: u16,
+    /// Checksum field; 0 = none.
+    pub checksum: u16,
+}
+
+/// Parses the header of a whole datagram: `segment` is the IP payload, and may be longer than the datagram.
+///
+/// # Errors
+/// [`Malformed::Truncated`] when the bytes end within the header or before the length that it names;
+/// [`Malformed::BadLength`] when that length is below 8.
+#[inline]
+pub fn parse(segment: &[u8]) -> Result<Udp, Malformed> {
+    let udp = parse_first(segment)?;
+    if usize::from(udp.length) > segment.len() {
+        return Err(Malformed::Truncated);
+    }
+    Ok(udp)
+}
+
+/// Parses the header in the first fragment of a datagram, whose length field counts what later fragments
+/// hold.
+///
+/// # Errors
+/// As [`parse`], but the length may be more than there is.
+#[inline]
+pub fn parse_first(segment: &[u8]) -> Result<Udp, Malformed> {
+    let header = segment.first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+    let length = LENGTH.get_u16(header);
+    if usize::from(length) < HEADER_LEN {
+        return Err(Malformed::BadLength);
+    }
+    Ok(Udp {
+        sport: SRC_PORT.get_u16(header),
+        dport: DST_PORT.get_u16(header),
+        length,
+        checksum: CHECKSUM.get_u16(header),
+    })
+}
+
+/// A header for rewriting in place.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// A view of the header at the start of `segment`, if it is that long.
+    #[inline]
+    pub fn new(segment: &'a mut [u8]) -> Option<HeaderMut<'a>> {
+        segment.first_chunk_mut().map(HeaderMut)
+    }
+
+    /// The checksum field, host order; 0 = none.
+    #[inline]
+    #[must_use]
+    pub fn checksum(&self) -> u16 {
+        CHECKSUM.get_u16(self.0)
+    }
+
+    /// Sets the checksum field, host order.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        CHECKSUM.set_u16(self.0, checksum);
+    }
+
+    /// Sets the source port and brings the checksum in step with it and with `delta`, the change of the
+    /// addresses.
+    #[inline]
+    pub fn rewrite_sport(&mut self, port: u16, delta: Delta) {
+        let delta = delta.word(SRC_PORT.get_u16(self.0), port);
+        SRC_PORT.set_u16(self.0, port);
+        self.set_checksum(delta.apply_udp(self.checksum()));
+    }
+
+    /// Sets the destination port and brings the checksum in step, as [`HeaderMut::rewrite_sport`].
+    #[inline]
+    pub fn rewrite_dport(&mut self, port: u16, delta: Delta) {
+        let delta = delta.word(DST_PORT.get_u16(self.0), port);
+        DST_PORT.set_u16(self.0, port);
+        self.set_checksum(delta.apply_udp(self.checksum()));
+    }
+}
+
+/// Writes the header in front of a payload that is already in `datagram`, with length and checksum.
+///
+/// # Errors
+/// [`TooSmall`] when `datagram` is shorter than a header or longer than a datagram can be.
+pub fn emit(datagram: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, ports: (u16, u16)) -> Result<(), TooSmall> {
+    let length = u16::try_from(datagram.len()).map_err(|_| TooSmall)?;
+    let header = datagram.first_chunk_mut::<HEADER_LEN>().ok_or(TooSmall)?;
+    SRC_PORT.set_u16(header, ports.0);
+    DST_PORT.set_u16(header, ports.1);
+    LENGTH.set_u16(header, length);
+    CHECKSUM.set_u16(header, 0);
+    let sum = udp_field(l4_checksum_v4(src, dst, protocol::UDP, datagram));
+    if let Some(mut header) = HeaderMut::new(datagram) {
+        header.set_checksum(sum);
+    }
+    Ok(())
+}
