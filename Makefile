@@ -1,0 +1,112 @@
+# sheave: the one entry point for people and for CI. `make` alone prints this help.
+
+SHELL        := /bin/bash
+.SHELLFLAGS  := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO        ?= cargo
+TARGET       := $(or $(CARGO_TARGET_DIR),target)
+SUDO         := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Tests that make namespaces and AF_XDP sockets run as root; building does not.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(if $(SUDO),sudo -E)
+
+BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
+LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps
+PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
+FUZZ_SECONDS   ?= 600
+T              ?= wire config api packet_path
+
+##@ The two commands
+
+.PHONY: demo
+demo: deps release ## NAT, DR and TUN on real traffic in namespaces (root; under two minutes once built)
+	$(CARGO) build --release -q -p sheave-testbeds
+	$(SUDO) $(TARGET)/release/demo
+
+.PHONY: test
+test: deps unit loom e2e ## everything that CI runs: unit, property, golden, loom, end to end on AF_XDP, interop
+
+##@ Building
+
+.PHONY: build
+build: ## a debug build of everything
+	$(CARGO) build --workspace
+
+.PHONY: release
+release: ## the programs, optimised: target/release/sheaved and target/release/sheave
+	$(CARGO) build --release -p sheave-director -p sheave-cli
+
+.PHONY: man
+man: release ## man pages and shell completions under target/man and target/completions
+	$(TARGET)/release/sheaved --man $(TARGET)/man
+	$(TARGET)/release/sheave man $(TARGET)/man
+	$(TARGET)/release/sheave completions --all $(TARGET)/completions
+
+.PHONY: deps
+deps: ## install the Debian packages that building and testing need (only what is missing)
+	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:" $$missing; \
+	  $(SUDO) apt-get update -qq; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@command -v $(CARGO) >/dev/null || { echo "error: cargo: not found: install Rust with rustup, then open a new shell" >&2; exit 1; }
+
+##@ Checking
+
+.PHONY: lint
+lint: ## formatting, clippy without a warning, licences and duplicate crates where cargo-deny is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -q -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
+	else echo "note: cargo-deny is not installed: 'make deny' installs and runs it"; fi
+
+.PHONY: deny
+deny: ## licences, banned and duplicate crates, sources (installs cargo-deny)
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check licenses bans sources
+
+.PHONY: unit
+unit: ## unit, property, golden and corpus tests: no root needed but for the AF_XDP ones of dataplane/io
+	$(CARGO) test --workspace --exclude sheave-testbeds -q
+
+.PHONY: loom
+loom: ## every interleaving of the lock-free tables, rings and publication
+	RUSTFLAGS="--cfg loom" $(CARGO) test --target-dir $(TARGET)/loom --release -q -p sheave-table --lib loom
+
+.PHONY: e2e
+e2e: deps ## end to end on AF_XDP in namespaces (root)
+	$(CARGO) build -q -p sheave-director -p sheave-cli -p sheave-testbeds
+	$(CARGO) test -q -p sheave-testbeds -- --test-threads=1
+
+.PHONY: interop
+interop: deps ## only the end-to-end tests against independent decoders and stacks
+	$(CARGO) build -q -p sheave-director -p sheave-cli -p sheave-testbeds
+	$(CARGO) test -q -p sheave-testbeds --test interop -- --test-threads=1
+
+.PHONY: fuzz
+fuzz: ## run fuzzers: make fuzz T=wire FUZZ_SECONDS=600 (all targets by default; installs cargo-fuzz)
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for t in $(T); do \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$t fuzz/corpus/$$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10; \
+	done
+
+.PHONY: bench
+bench: ## time of the packet path in memory (criterion)
+	$(CARGO) bench -p sheave-perf
+
+.PHONY: perf image
+perf image: ## not there yet: says so and fails
+	@echo "error: make $@: not supported yet: 'make bench' measures the packet path in memory" >&2; exit 2
+
+.PHONY: ci
+ci: lint test ## what CI runs
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
+
+.PHONY: help
+help:
+	@awk 'BEGIN {FS = ":.*##"; printf "usage: make TARGET\n"} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-zA-Z0-9_ -]+:.*?##/ {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
