@@ -1,1 +1,46 @@
-//! x
+//! What workers and the control thread share: connection tables, their memory, snapshot publication, counter
+//! pages and rings.
+//!
+//! Owns: [`Table`] (entries by key, found without a lock), [`Slab`] (side records), [`Publisher`] and [`Reader`] (immutable snapshots),
+//! [`CounterPage`], [`spsc`] rings and the [`change`] ring.
+//!
+//! Invariants:
+//! - An entry never moves: a [`Handle`] finds it for as long as it lives, and nothing else under the generation
+//!   it was made with.
+//! - Nothing here locks, allocates or enters the kernel after construction, but for what its own documentation
+//!   names (publication, on the control thread).
+//! - Atomics are imported in `sync` alone, so that every protocol here can be run under loom.
+//!
+//! It knows nothing of packets or of load balancing: keys and payloads are words. One of the two houses where
+//! `unsafe` is allowed; the README of this directory lists the claims and the tests that prove them.
+
+mod conn;
+mod hash;
+mod memory;
+mod places;
+mod reserve;
+mod slot;
+mod sweep;
+mod sync;
+mod word;
+
+pub mod change;
+pub mod counters;
+pub mod publish;
+pub mod slab;
+pub mod spsc;
+
+pub use conn::{Found, Table, Update};
+pub use counters::CounterPage;
+pub use hash::Hash;
+pub use publish::{Publisher, Reader};
+pub use reserve::{Killed, Reservation, Reserve};
+pub use slab::{RecordId, Slab};
+pub use sweep::{SweepCursor, Swept, Verdict};
+pub use word::{Handle, Payload};
+
+/// A table with keys of one word (IPv4): 16-byte slots, four to a cache line.
+pub type Narrow = Table<1>;
+
+/// A table with keys of three words (IPv6): 32-byte slots, two to a cache line.
+pub type Wide = Table<3>;

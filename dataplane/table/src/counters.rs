@@ -1,0 +1,70 @@
+//! Counters that one thread writes and any thread reads.
+//!
+//! Invariants: a counter has one writer, which is why adding to it needs no locked instruction. Counters only grow
+//! (modulo 2^64); each is read whole, several together are not of one moment.
+
+use crate::{
+    memory::Zeroed,
+    sync::{Arc, AtomicU64, Ordering},
+};
+use std::{cell::Cell, marker::PhantomData};
+
+/// A fixed number of counters, readable by anyone. Unused ones cost no memory.
+#[derive(Debug)]
+pub struct CounterPage {
+    counters: Zeroed<AtomicU64>,
+}
+
+/// The one writer of a page.
+#[derive(Debug)]
+pub struct Writer {
+    page: Arc<CounterPage>,
+    /// One thread at a time: adding is a load and a store.
+    single: PhantomData<Cell<()>>,
+}
+
+impl CounterPage {
+    /// A page of `counters` zeroes and its writer.
+    pub fn with_writer(counters: usize) -> (Arc<CounterPage>, Writer) {
+        let page = Arc::new(CounterPage { counters: Zeroed::new(counters) });
+        (Arc::clone(&page), Writer { page, single: PhantomData })
+    }
+
+    /// How many counters there are.
+    pub fn len(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.counters.is_empty()
+    }
+
+    /// Counter `index`; zero beyond the page.
+    pub fn get(&self, index: usize) -> u64 {
+        // ORDERING: Relaxed. A number is no message; readers accept it a little late.
+        self.counters.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// The sum of counter `index` over `pages`.
+    pub fn sum<'p>(pages: impl IntoIterator<Item = &'p Arc<CounterPage>>, index: usize) -> u64 {
+        pages.into_iter().fold(0, |sum, page| sum.wrapping_add(page.get(index)))
+    }
+}
+
+impl Writer {
+    /// Adds `n` to counter `index`. Beyond the page nothing happens; a debug build stops.
+    #[inline(always)]
+    pub fn add(&self, index: usize, n: u64) {
+        debug_assert!(index < self.page.len(), "counter {index} of {}", self.page.len());
+        if let Some(counter) = self.page.counters.get(index) {
+            // ORDERING: Relaxed, as in `get`. Nobody else writes, so nothing comes between load and store.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        }
+    }
+
+    /// The page that this writes.
+    pub fn page(&self) -> &Arc<CounterPage> {
+        &self.page
+    }
+}

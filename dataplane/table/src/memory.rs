@@ -1,0 +1,153 @@
+//! Zeroed memory that costs nothing until it is touched.
+//!
+//! JUSTIFICATION: a table or a page of counters can have hundreds of megabytes of which little is used. The
+//! allocator hands such memory out as fresh zero pages; safe code can only build it by writing every element.
+
+/// Types for which zeroed memory is a valid value.
+///
+/// # Safety
+/// All bytes zero must be a valid value, equal to that of [`Zeroable::zero`], and dropping it must do nothing.
+pub(crate) unsafe trait Zeroable: Sized {
+    /// The value that zeroed memory stands for, for models, whose atomics are more than their bytes.
+    #[cfg_attr(not(loom), expect(dead_code, reason = "loom builds only"))]
+    fn zero() -> Self;
+}
+
+// SAFETY: zeroes are an atomic zero.
+unsafe impl Zeroable for crate::sync::AtomicU64 {
+    fn zero() -> Self {
+        Self::new(0)
+    }
+}
+
+#[cfg(not(loom))]
+pub(crate) use real::Zeroed;
+
+#[cfg(loom)]
+pub(crate) use model::Zeroed;
+
+#[cfg(not(loom))]
+mod real {
+    use super::Zeroable;
+    use std::{
+        alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+        ops::Deref,
+        ptr::NonNull,
+        slice,
+    };
+
+    /// An owned slice of zeroed values, at the start of a cache line.
+    #[derive(Debug)]
+    pub(crate) struct Zeroed<T: Zeroable> {
+        start: NonNull<T>,
+        len: usize,
+    }
+
+    // SAFETY: this is the only owner of its memory, as a boxed slice is; what holds for T holds for it.
+    unsafe impl<T: Zeroable + Send> Send for Zeroed<T> {}
+    // SAFETY: a shared one gives shared references to T only.
+    unsafe impl<T: Zeroable + Sync> Sync for Zeroed<T> {}
+
+    impl<T: Zeroable> Zeroed<T> {
+        const LINE: usize = 64;
+
+        fn layout(len: usize) -> Layout {
+            Layout::array::<T>(len)
+                .and_then(|layout| layout.align_to(Zeroed::<T>::LINE))
+                .expect("no object is larger than the address space")
+        }
+
+        /// `len` zeroes. Aborts as any allocation does when there is no memory.
+        pub(crate) fn new(len: usize) -> Zeroed<T> {
+            let layout = Zeroed::<T>::layout(len);
+            if layout.size() == 0 {
+                return Zeroed { start: NonNull::dangling(), len };
+            }
+            // SAFETY: the layout's size is not zero.
+            let start = unsafe { alloc_zeroed(layout) };
+            match NonNull::new(start.cast()) {
+                Some(start) => Zeroed { start, len },
+                None => handle_alloc_error(layout),
+            }
+        }
+
+        /// The slice, for the rest of the process.
+        pub(crate) fn leak(self) -> &'static [T]
+        where
+            T: 'static,
+        {
+            let kept = std::mem::ManuallyDrop::new(self);
+            // SAFETY: as in `deref`; never freed from here on, since the owner is forgotten.
+            unsafe { slice::from_raw_parts(kept.start.as_ptr(), kept.len) }
+        }
+    }
+
+    impl<T: Zeroable> Deref for Zeroed<T> {
+        type Target = [T];
+
+        #[inline(always)]
+        fn deref(&self) -> &[T] {
+            // SAFETY: `start` is aligned and has `len` values (or the slice has no bytes), zeroed, which is valid
+            // for T; they live as long as self, and nobody has a unique reference to them.
+            unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        }
+    }
+
+    impl<T: Zeroable> Drop for Zeroed<T> {
+        fn drop(&mut self) {
+            let layout = Zeroed::<T>::layout(self.len);
+            if layout.size() != 0 {
+                // SAFETY: allocated in `new` with this very layout, freed once. T needs no drop.
+                unsafe { dealloc(self.start.as_ptr().cast(), layout) };
+            }
+        }
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    use super::Zeroable;
+
+    /// The same, value by value.
+    #[derive(Debug)]
+    pub(crate) struct Zeroed<T: Zeroable>(Box<[T]>);
+
+    impl<T: Zeroable> Zeroed<T> {
+        pub(crate) fn new(len: usize) -> Zeroed<T> {
+            Zeroed((0..len).map(|_| T::zero()).collect())
+        }
+
+        pub(crate) fn leak(self) -> &'static [T]
+        where
+            T: 'static,
+        {
+            Box::leak(self.0)
+        }
+    }
+
+    impl<T: Zeroable> std::ops::Deref for Zeroed<T> {
+        type Target = [T];
+
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicU64, Ordering};
+
+    #[test]
+    fn memory_is_zero_and_starts_a_cache_line() {
+        for len in [0, 1, 7, 100_000] {
+            let memory = Zeroed::<AtomicU64>::new(len);
+            assert_eq!(memory.len(), len);
+            assert!(memory.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            if len > 0 {
+                assert_eq!(memory.as_ptr().addr() % 64, 0);
+            }
+        }
+    }
+}

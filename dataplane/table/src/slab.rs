@@ -1,0 +1,241 @@
+//! Side records: a few words for the entries that need more than their slot holds.
+//!
+//! Invariants:
+//! - A record keeps its index from `alloc` to `free`, and is handed out to one owner at a time.
+//! - Never-used records are not touched, so a large slab costs little until it is used.
+//!
+//! A record's words are plain atomics. What they mean, and when another thread may look, is the owners' affair; the
+//! publication of the entry that points to a record is the natural moment.
+
+use crate::{
+    memory::{Zeroable, Zeroed},
+    sync::{AtomicU64, Ordering, Padded},
+};
+
+/// Words of a record.
+pub const WORDS: usize = 4;
+
+/// Bits of a record's index; the rest of the list head counts its changes.
+const INDEX_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+
+/// Names a record: 24 bits that fit a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RecordId(u32);
+
+impl RecordId {
+    /// How many bits an index has.
+    pub const BITS: u32 = INDEX_BITS;
+
+    /// The record of this index; `None` above 24 bits.
+    #[inline]
+    pub fn from_index(index: u32) -> Option<RecordId> {
+        (u64::from(index) < INDEX_MASK).then_some(RecordId(index))
+    }
+
+    /// Its index.
+    #[inline]
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// A record's words. Free, the first holds the next free record's index plus one.
+#[repr(C)]
+pub(crate) struct Record([AtomicU64; WORDS]);
+
+// SAFETY: zeroes are valid in each atomic word; nothing to drop.
+unsafe impl Zeroable for Record {
+    fn zero() -> Record {
+        Record(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+/// Records, and which of them are free.
+#[derive(Debug)]
+pub struct Slab {
+    records: &'static [Record],
+    /// One bit a record: whether it is handed out.
+    taken: &'static [AtomicU64],
+    /// The first free record's index plus one, under a count of changes.
+    head: Padded<AtomicU64>,
+    /// How many records were ever handed out; those from here on are free, and in no list.
+    fresh: Padded<AtomicU64>,
+}
+
+impl Slab {
+    /// The most records that a slab can have.
+    pub const MAX: u32 = (1 << INDEX_BITS) - 1;
+
+    /// A slab of `records` records (at most [`Slab::MAX`]) on the heap. Its memory is never given back.
+    pub fn on_heap(records: u32) -> Slab {
+        let records = records.min(Slab::MAX) as usize;
+        Slab::over(Zeroed::new(records).leak(), Zeroed::new(records.div_ceil(64)).leak())
+    }
+
+    /// A slab over free records.
+    pub(crate) fn over(records: &'static [Record], taken: &'static [AtomicU64]) -> Slab {
+        assert!(records.len() <= Slab::MAX as usize && taken.len() == records.len().div_ceil(64));
+        Slab { records, taken, head: Padded::default(), fresh: Padded::default() }
+    }
+
+    /// Records in all.
+    pub fn capacity(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Takes a free record, its words zero; `None` if there is none.
+    pub fn alloc(&self) -> Option<RecordId> {
+        let id = self.pop().or_else(|| self.unused())?;
+        let (word, bit) = self.taken(id)?;
+        // ORDERING: Relaxed. The bit only guards against a record's being freed twice; the record itself is handed
+        // over by the list head.
+        word.fetch_or(bit, Ordering::Relaxed);
+        self.write(id, [0; WORDS]);
+        Some(id)
+    }
+
+    /// Gives a record back. False, and nothing happens, if it is not handed out.
+    pub fn free(&self, id: RecordId) -> bool {
+        let Some((word, bit)) = self.taken(id) else { return false };
+        // ORDERING: Relaxed, as in `alloc`; one of two who free the same record sees the bit.
+        if word.fetch_and(!bit, Ordering::Relaxed) & bit == 0 {
+            return false;
+        }
+        self.push(id);
+        true
+    }
+
+    /// The words of a record, zeroes for one beyond the slab. Each word is whole; together they may be of different
+    /// writes.
+    #[inline]
+    pub fn read(&self, id: RecordId) -> [u64; WORDS] {
+        let Some(record) = self.record(id) else { return [0; WORDS] };
+        // ORDERING: Acquire, with the Release of `write`.
+        std::array::from_fn(|i| record.0[i].load(Ordering::Acquire))
+    }
+
+    /// One word of a record.
+    #[inline]
+    pub fn word(&self, id: RecordId, word: usize) -> u64 {
+        // ORDERING: Acquire, with the Release of `write` and `set_word`.
+        self.record(id).map_or(0, |record| record.0[word].load(Ordering::Acquire))
+    }
+
+    /// Writes the words of a record.
+    #[inline]
+    pub fn write(&self, id: RecordId, words: [u64; WORDS]) {
+        if let Some(record) = self.record(id) {
+            for (to, from) in record.0.iter().zip(words) {
+                // ORDERING: Release, with the Acquire of `read`.
+                to.store(from, Ordering::Release);
+            }
+        }
+    }
+
+    /// Writes one word of a record.
+    #[inline]
+    pub fn set_word(&self, id: RecordId, word: usize, value: u64) {
+        if let Some(record) = self.record(id) {
+            // ORDERING: Release, with the Acquire of `read` and `word`.
+            record.0[word].store(value, Ordering::Release);
+        }
+    }
+
+    /// Replaces one word of a record if it still is `seen`.
+    ///
+    /// # Errors
+    /// The word that was found instead.
+    #[inline]
+    pub fn change_word(&self, id: RecordId, word: usize, seen: u64, new: u64) -> Result<(), u64> {
+        let Some(record) = self.record(id) else { return Err(0) };
+        // ORDERING: AcqRel: a change builds on the one that it replaces. Acquire on failure, as `word`.
+        record.0[word].compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    }
+
+    /// Records handed out, by counting them: not for the packet path.
+    pub fn in_use(&self) -> usize {
+        // ORDERING: Relaxed, an estimate.
+        self.taken.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+
+    #[inline(always)]
+    fn record(&self, id: RecordId) -> Option<&Record> {
+        self.records.get(id.0 as usize)
+    }
+
+    fn taken(&self, id: RecordId) -> Option<(&AtomicU64, u64)> {
+        self.record(id)?;
+        Some((self.taken.get(id.0 as usize / 64)?, 1 << (id.0 % 64)))
+    }
+
+    fn pop(&self) -> Option<RecordId> {
+        // ORDERING: Acquire, with the Release of `push`: the link below is the one that was written before.
+        let mut head = self.head.0.load(Ordering::Acquire);
+        loop {
+            let id = Slab::first(head)?;
+            // Another may take the record and write to it meanwhile. The count in the head has moved on then, and
+            // what was read here is thrown away.
+            // ORDERING: Relaxed, by the Acquire of the head.
+            let next = self.record(id)?.0[0].load(Ordering::Relaxed) & INDEX_MASK;
+            // ORDERING: Acquire on success and failure as above. Release is not needed for the link (written by
+            // whoever pushed, whose Release heads the sequence that this exchange continues).
+            match self.head.0.compare_exchange_weak(
+                head,
+                Slab::after(head, next),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(id),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn push(&self, id: RecordId) {
+        let Some(record) = self.record(id) else { return };
+        // ORDERING: Relaxed, nothing of the list is used before the exchange.
+        let mut head = self.head.0.load(Ordering::Relaxed);
+        loop {
+            // ORDERING: Relaxed, published by the exchange.
+            record.0[0].store(head & INDEX_MASK, Ordering::Relaxed);
+            // ORDERING: Release on success, with the Acquire of `pop`: the link, and the last owner's writes.
+            match self.head.0.compare_exchange_weak(
+                head,
+                Slab::after(head, u64::from(id.0) + 1),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes a record that was never used.
+    fn unused(&self) -> Option<RecordId> {
+        let all = self.records.len() as u64;
+        // ORDERING: Relaxed: the number is all there is to agree on; untouched memory needs no hand-over.
+        let index = self
+            .fresh
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| (fresh < all).then_some(fresh + 1))
+            .ok()?;
+        RecordId::from_index(u32::try_from(index).ok()?)
+    }
+
+    fn first(head: u64) -> Option<RecordId> {
+        let index = (head & INDEX_MASK).checked_sub(1)?;
+        RecordId::from_index(u32::try_from(index).ok()?)
+    }
+
+    fn after(head: u64, link: u64) -> u64 {
+        ((head >> INDEX_BITS).wrapping_add(1) << INDEX_BITS) | link
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}
