@@ -1,0 +1,176 @@
+//! Servers on the real servers, and on the director host itself: nginx, a UDP echo, a TCP greeter.
+//!
+//! nginx is a process with its own configuration, port and log; the small ones are threads of this process in the
+//! namespace of their host. Each stops when dropped.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::http::HttpConn;
+use crate::topology::path_str;
+use crate::wait::wait_until;
+use crate::{Error, Lab, Netns, Process, Real, Result};
+
+/// The size of the file for download tests.
+pub const BIG_FILE: usize = 50 * 1000 * 1000;
+
+/// How often a waiting server thread looks whether it shall end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a server may take to come up.
+const START: Duration = Duration::from_secs(10);
+
+/// Starts nginx on each real server, on port 80 (DR and TUN) and 8080 (NAT). `/` answers with the server's name,
+/// `/big` with the big file once [`make_big_file`] has written it.
+///
+/// # Errors
+/// When one does not come up; with what it said.
+pub fn start_nginx(lab: &Lab) -> Result<Vec<Process>> {
+    lab.reals.iter().map(|real| nginx(lab, real)).collect()
+}
+
+/// Starts nginx on one real server.
+///
+/// # Errors
+/// When it does not come up; with what it said.
+pub fn nginx(lab: &Lab, real: &Real) -> Result<Process> {
+    let name = &real.name;
+    let directory = lab.file(&format!("nginx-{name}"));
+    fs::create_dir_all(&directory).map_err(Error::about(directory.display()))?;
+    let config = directory.join("nginx.conf");
+    let root = files(lab)?;
+    fs::write(&config, nginx_config(name, path_str(&directory)?, path_str(&root)?))
+        .map_err(Error::about(config.display()))?;
+    let log = directory.join("error.log");
+    let command = ["nginx", "-e", "stderr", "-p", path_str(&directory)?, "-c", path_str(&config)?];
+    let mut process = real.netns.spawn(&command, &log)?;
+    let up = wait_until(&format!("nginx on {name}"), START, || {
+        process.ended().is_some() || HttpConn::open(&real.netns, real.at(80)).is_ok()
+    });
+    if up.is_err() || process.ended().is_some() {
+        return Err(Error::new(format!("nginx on {name}: did not come up: {}", process.log().trim())));
+    }
+    Ok(process)
+}
+
+fn nginx_config(name: &str, directory: &str, root: &str) -> String {
+    let mut paths = String::new();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        // Writing to a String cannot fail.
+        let _ = writeln!(paths, "    {kind}_temp_path {directory}/{kind};");
+    }
+    format!(
+        "daemon off; master_process off; worker_processes 1; user root; pid {directory}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; sendfile on; default_type text/plain;
+    keepalive_requests 100000000; keepalive_timeout 1h;
+{paths}    server {{
+        listen 80 backlog=4096; listen 8080 backlog=4096;
+        location = / {{ return 200 \"{name}\\n\"; }}
+        location / {{ root {root}; }}
+    }}
+}}
+"
+    )
+}
+
+/// Writes the big file, the same for all real servers and in all runs, and returns its path.
+///
+/// # Errors
+/// When the disk is full.
+pub fn make_big_file(lab: &Lab) -> Result<PathBuf> {
+    let path = files(lab)?.join("big");
+    write_noise(&path).map_err(Error::about(path.display()))?;
+    Ok(path)
+}
+
+/// Bytes without a pattern that a misplaced or repeated segment could hide in (xorshift64).
+fn write_noise(path: &PathBuf) -> io::Result<()> {
+    let mut file = io::BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..BIG_FILE / 8 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        file.write_all(&state.to_le_bytes())?;
+    }
+    file.flush()
+}
+
+fn files(lab: &Lab) -> Result<PathBuf> {
+    let root = lab.file("files");
+    fs::create_dir_all(&root).map_err(Error::about(root.display()))?;
+    Ok(root)
+}
+
+/// A server that runs on a thread of this process. Dropping it ends it and closes its socket.
+#[derive(Debug)]
+pub struct ServerThread {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl ServerThread {
+    fn start(netns: &Netns, serve: impl FnOnce(mpsc::Receiver<()>) + Send + 'static) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = netns.thread(move || serve(stopped));
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for ServerThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server shows as failed requests.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a UDP echo at `address`: each datagram comes back with `name` and a blank in front. It is bound to the one
+/// address, so that its answers come from the address that was asked.
+///
+/// # Errors
+/// When the address is taken, or not the host's.
+pub fn udp_echo(netns: &Netns, name: &str, address: SocketAddr) -> Result<ServerThread> {
+    let object = format!("udp echo {name} at {address}");
+    let socket = netns.enter(|| UdpSocket::bind(address))?.map_err(Error::about(&object))?;
+    socket.set_read_timeout(Some(LOOK)).map_err(Error::about(&object))?;
+    let name = name.to_owned();
+    Ok(ServerThread::start(netns, move |stopped| {
+        let mut buffer = vec![0; 65536];
+        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+            let answer = [name.as_bytes(), b" ", &buffer[..length]].concat();
+            // A client that is gone is no concern of an echo.
+            let _ = socket.send_to(&answer, from);
+        }
+    }))
+}
+
+/// Starts a TCP server at `address` that greets with `name` and a newline and closes.
+///
+/// # Errors
+/// When the address is taken, or not the host's.
+pub fn tcp_greeter(netns: &Netns, name: &str, address: SocketAddr) -> Result<ServerThread> {
+    let object = format!("tcp greeter {name} at {address}");
+    let listener = netns.enter(|| TcpListener::bind(address))?.map_err(Error::about(&object))?;
+    listener.set_nonblocking(true).map_err(Error::about(&object))?;
+    let greeting = format!("{name}\n");
+    Ok(ServerThread::start(netns, move |stopped| {
+        while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            while let Ok((mut stream, _)) = listener.accept() {
+                // A client that is gone is no concern of a greeter.
+                let _ = stream.write_all(greeting.as_bytes());
+            }
+        }
+    }))
+}
