@@ -163,3 +163,84 @@ impl Arp {
         frame[eth::HEADER_LEN..].copy_from_slice(&packet);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+    const OURS: Mac = Mac([0x02, 0, 0, 0, 0, 0xd0]);
+    const HOST_IP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+    const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 100);
+
+    const REQUEST: [u8; FRAME_LEN] = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06, // to all, from the host
+        0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x01, // request
+        0x02, 0, 0, 0, 0, 0x01, 198, 18, 0, 2, // sender
+        0, 0, 0, 0, 0, 0, 198, 18, 0, 100, // target
+    ];
+    const ANSWER: [u8; FRAME_LEN] = [
+        0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0xd0, 0x08, 0x06, //
+        0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x02, //
+        0x02, 0, 0, 0, 0, 0xd0, 198, 18, 0, 100, //
+        0x02, 0, 0, 0, 0, 0x01, 198, 18, 0, 2, //
+    ];
+
+    fn emitted(arp: Arp, dst: Mac) -> [u8; FRAME_LEN] {
+        let mut frame = [0xaa; FRAME_LEN];
+        arp.emit(&mut frame, dst);
+        frame
+    }
+
+    #[test]
+    fn a_request_and_its_answer() {
+        let request = Arp::request(HOST, HOST_IP, VIP);
+        assert_eq!(emitted(request, Mac::BROADCAST), REQUEST);
+        assert_eq!(parse(&REQUEST[eth::HEADER_LEN..]), Ok(Some(request)));
+        let answer = request.answer(OURS);
+        assert_eq!(emitted(answer, HOST), ANSWER);
+        assert_eq!(parse(&ANSWER[eth::HEADER_LEN..]), Ok(Some(answer)));
+    }
+
+    #[test]
+    fn announcements_have_two_forms() {
+        for (arp, operation) in
+            [(Arp::gratuitous_request(OURS, VIP), 1), (Arp::gratuitous_reply(OURS, VIP), 2)]
+        {
+            let expected = [
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0xd0, 0x08, 0x06, //
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, operation, //
+                0x02, 0, 0, 0, 0, 0xd0, 198, 18, 0, 100, //
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 198, 18, 0, 100, //
+            ];
+            assert_eq!(emitted(arp, Mac::BROADCAST), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_every_shorter_packet() {
+        let packet = &REQUEST[eth::HEADER_LEN..];
+        for len in 0..PACKET_LEN {
+            assert_eq!(parse(&packet[..len]), Err(Malformed::Truncated), "{len} bytes");
+        }
+        // Ethernet pads it to 60 bytes.
+        assert_eq!(parse(&[packet, [0; 18].as_slice()].concat()), parse(packet));
+    }
+
+    #[test]
+    fn tells_other_arp_from_broken_arp() {
+        let with = |at: usize, value: u8| {
+            let mut packet = [0; PACKET_LEN];
+            packet.copy_from_slice(&REQUEST[eth::HEADER_LEN..]);
+            packet[at] = value;
+            parse(&packet)
+        };
+        assert_eq!(with(1, 6), Ok(None));
+        assert_eq!(with(3, 6), Ok(None));
+        assert_eq!(with(4, 8), Err(Malformed::BadLength));
+        assert_eq!(with(5, 16), Err(Malformed::BadLength));
+        let operation = with(7, 9).unwrap().map(|arp| arp.operation);
+        assert_eq!(operation, Some(Operation::Other(9)));
+        assert_eq!(operation.map(Operation::number), Some(9));
+    }
+}

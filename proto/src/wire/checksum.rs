@@ -7,7 +7,7 @@
 //!   bytes is therefore never 0xFFFF; only UDP sends 0xFFFF, because there 0 says "no checksum".
 //! - Equation 3, `HC' = ~(~HC + ~m + m')`, keeps that: with `HC` in 0..=0xFFFE it gives 0..=0xFFFE, exactly
 //!   what a full computation gives. With `HC` = 0xFFFF and `m` = `m'` it would turn 0xFFFF into 0, so words
-//!   that do not change are skipped, and a [`Delta`] without a change leaves the field as it is.
+//!   that do not change are skipped, and a [`Delta`] without a change leaves every field as it is.
 //! - Because an update only adds differences, a checksum that was wrong stays wrong by the same amount.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -108,7 +108,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// UDP sends 0xFFFF for 0 is not applied here (see [`udp_field`]).
 #[must_use]
 pub fn l4_checksum_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
-    // A segment of more than 65535 bytes does not exist; the mask keeps the sum defined for any slice.
+    // No packet holds more than 65535 bytes. For a slice that does, the result is defined but means nothing.
     let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);
     Sum::pseudo_v4(src, dst, protocol, length).bytes(segment).checksum()
 }
@@ -173,19 +173,10 @@ impl Delta {
         Delta(self.0.wrapping_add(other.0))
     }
 
-    /// Whether nothing changed.
-    #[inline]
-    pub fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
     /// The checksum field after the changes (IPv4 header, TCP, ICMP), both in host order.
     #[inline]
     #[must_use]
     pub fn apply(self, checksum: u16) -> u16 {
-        if self.is_none() {
-            return checksum;
-        }
         !fold(self.0.wrapping_add(u64::from(!checksum)))
     }
 
@@ -198,5 +189,78 @@ impl Delta {
             return 0;
         }
         udp_field(self.apply(checksum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::{CLIENT, IP_HEADER, SYN, VIP};
+
+    #[test]
+    fn sums_the_example_of_rfc_1071() {
+        // Section 3: these eight bytes sum to ddf2.
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::ZERO.bytes(&bytes).fold(), 0xddf2);
+        assert_eq!(checksum(&bytes), !0xddf2);
+    }
+
+    #[test]
+    fn updates_the_example_of_rfc_1624() {
+        // Section 4: HC = DD2F, m = 5555, m' = 3285 gives 0000, where RFC 1141 gives FFFF.
+        assert_eq!(Delta::NONE.word(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn no_change_leaves_every_checksum_as_it_is() {
+        let same = Delta::NONE.word(0x1234, 0x1234).addr(CLIENT, CLIENT).word32(7, 7);
+        assert_eq!(same, Delta::NONE);
+        for field in 0..=u16::MAX {
+            assert_eq!(same.apply(field), field);
+            assert_eq!(same.apply_udp(field), field);
+        }
+    }
+
+    #[test]
+    fn a_change_that_cancels_out_leaves_every_valid_checksum_as_it_is() {
+        // A swap of two words, as of source and destination.
+        let swap = Delta::NONE.word(0x1234, 0xabcd).word(0xabcd, 0x1234);
+        for field in 0..0xffff {
+            assert_eq!(swap.apply(field), field);
+        }
+        assert_eq!(swap.apply_udp(0xffff), 0xffff);
+    }
+
+    #[test]
+    fn udp_without_checksum_stays_without() {
+        assert_eq!(Delta::NONE.word(1, 2).apply_udp(0), 0);
+    }
+
+    #[test]
+    fn udp_writes_ffff_for_zero() {
+        assert_eq!(Delta::NONE.word(0x5555, 0x3285).apply_udp(0xdd2f), 0xffff);
+        assert_eq!(udp_field(0), 0xffff);
+        assert_eq!(udp_field(0x1234), 0x1234);
+    }
+
+    #[test]
+    fn correct_checksums_sum_to_nothing() {
+        assert_eq!(checksum(&IP_HEADER), 0);
+        assert_eq!(l4_checksum_v4(CLIENT, VIP, 6, &SYN), 0);
+    }
+
+    #[test]
+    fn the_worst_sum_does_not_overflow() {
+        assert_eq!(Sum::ZERO.bytes(&[0xff; 65535]).fold(), 0xff00);
+        assert_eq!(Sum::ZERO.bytes(&[0xff; 65534]).fold(), 0xffff);
+        assert_eq!(Sum::ZERO.fold(), 0);
+    }
+
+    #[test]
+    fn pseudo_header_v6_counts_every_field() {
+        let (src, dst) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        // 2001 + 0db8 + 0001 + 2001 + 0db8 + 0002 + 0001 + 2345 + 003a
+        assert_eq!(Sum::pseudo_v6(src, dst, 58, 0x0001_2345).fold(), 0x7ef5);
+        assert_eq!(Sum::pseudo_v6(src, dst, 58, 0x0001_2346).fold(), 0x7ef6);
     }
 }

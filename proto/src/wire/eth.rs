@@ -202,3 +202,94 @@ pub fn emit(header: &mut [u8; HEADER_LEN], dst: Mac, src: Mac, ethertype: u16) {
     SRC.set(header, src.0);
     TYPE.set_u16(header, ethertype);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DST: Mac = Mac([0x02, 0, 0, 0, 0, 0xd0]);
+    const SRC: Mac = Mac([0x02, 0, 0, 0, 0x01, 0x11]);
+    const UNTAGGED: [u8; 14] = [0x02, 0, 0, 0, 0, 0xd0, 0x02, 0, 0, 0, 0x01, 0x11, 0x08, 0x00];
+
+    fn tagged(tags: &[[u8; 4]], ethertype: [u8; 2]) -> Vec<u8> {
+        [&UNTAGGED[..12], tags.as_flattened(), &ethertype].concat()
+    }
+
+    #[test]
+    fn parses_and_emits_an_untagged_header() {
+        let eth = Eth { dst: DST, src: SRC, ethertype: ethertype::IPV4, payload_offset: 14, tags: 0 };
+        assert_eq!(parse(&UNTAGGED), Ok(eth));
+        let mut header = [0xaa; HEADER_LEN];
+        emit(&mut header, DST, SRC, ethertype::IPV4);
+        assert_eq!(header, UNTAGGED);
+    }
+
+    #[test]
+    fn sees_through_two_tags_and_no_more() {
+        let (vlan, provider) = ([0x81, 0x00, 0x20, 0x07], [0x88, 0xa8, 0x00, 0x01]);
+        for (tags, ethertype, count, offset) in [
+            (vec![vlan], ethertype::IPV4, 1, 18),
+            (vec![provider, vlan], ethertype::IPV4, 2, 22),
+            (vec![vlan, vlan], ethertype::IPV4, 2, 22),
+            (vec![provider, vlan, vlan], ethertype::VLAN, 2, 22),
+        ] {
+            let eth = parse(&tagged(&tags, [0x08, 0x00])).unwrap();
+            assert_eq!((eth.ethertype, eth.tags, eth.payload_offset), (ethertype, count, offset), "{tags:?}");
+            assert_eq!((eth.dst, eth.src), (DST, SRC));
+        }
+    }
+
+    #[test]
+    fn refuses_every_shorter_frame() {
+        let frame = tagged(&[[0x88, 0xa8, 0, 1], [0x81, 0, 0, 2]], [0x08, 0x00]);
+        for len in 0..frame.len() {
+            assert_eq!(parse(&frame[..len]), Err(Malformed::Truncated), "{len} bytes");
+        }
+        assert_eq!(parse(&frame).map(|eth| eth.payload_offset), Ok(frame.len()));
+    }
+
+    #[test]
+    fn rewrites_in_place_and_keeps_the_tags() {
+        let mut frame = tagged(&[[0x81, 0x00, 0x20, 0x07]], [0x08, 0x00]);
+        let mut header = HeaderMut::new(&mut frame).unwrap();
+        header.set_dst(Mac([1, 2, 3, 4, 5, 6]));
+        header.set_src(Mac::BROADCAST);
+        assert_eq!(
+            frame,
+            [1, 2, 3, 4, 5, 6, 255, 255, 255, 255, 255, 255, 0x81, 0x00, 0x20, 0x07, 0x08, 0x00]
+        );
+        HeaderMut::new(&mut frame).unwrap().set_ethertype(ethertype::ARP);
+        assert_eq!(frame[12..14], [0x08, 0x06]);
+        assert!(HeaderMut::new(&mut [0; 13]).is_none());
+    }
+
+    #[test]
+    fn reads_and_shows_hardware_addresses() {
+        assert_eq!("02:00:00:00:01:11".parse(), Ok(SRC));
+        assert_eq!(SRC.to_string(), "02:00:00:00:01:11");
+        assert_eq!("AB:cd:EF:01:23:45".parse(), Ok(Mac([0xab, 0xcd, 0xef, 0x01, 0x23, 0x45])));
+        for bad in [
+            "",
+            "02:00:00:00:01",
+            "02:00:00:00:01:11:22",
+            "2:0:0:0:1:11",
+            "02-00-00-00-01-11",
+            "+2:00:00:00:01:11",
+            "0g:00:00:00:01:11",
+        ] {
+            assert_eq!(bad.parse::<Mac>(), Err(BadMac), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&SRC).unwrap(), "\"02:00:00:00:01:11\"");
+        assert_eq!(serde_json::from_str::<Mac>("\"02:00:00:00:01:11\"").unwrap(), SRC);
+        let error = serde_json::from_str::<Mac>("\"02\"").unwrap_err().to_string();
+        assert!(error.starts_with("not a MAC address"), "{error}");
+    }
+
+    #[test]
+    fn knows_group_addresses() {
+        assert!(Mac::BROADCAST.is_multicast() && Mac::BROADCAST.is_broadcast());
+        let group = Mac([0x01, 0, 0x5e, 0, 0, 0x12]);
+        assert!(group.is_multicast() && !group.is_broadcast());
+        assert!(!SRC.is_multicast() && !SRC.is_broadcast());
+    }
+}

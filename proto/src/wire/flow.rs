@@ -110,3 +110,40 @@ impl fmt::Display for FlowKey {
         write!(f, "{} {src} -> {dst}", self.proto)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_have_their_iana_numbers_and_names() {
+        for (proto, number, name) in [(Proto::Tcp, 6, "tcp"), (Proto::Udp, 17, "udp")] {
+            assert_eq!(proto.number(), number);
+            assert_eq!(proto as u8, number);
+            assert_eq!(Proto::from_number(number), Some(proto));
+            assert_eq!(proto.to_string(), name);
+            assert_eq!(name.parse(), Ok(proto));
+            assert_eq!(serde_json::to_string(&proto).unwrap(), format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<Proto>(&format!("\"{name}\"")).unwrap(), proto);
+        }
+        assert_eq!(Proto::from_number(1), None);
+        assert_eq!("sctp".parse::<Proto>(), Err(UnknownProto));
+        assert_eq!("TCP".parse::<Proto>(), Err(UnknownProto));
+    }
+
+    #[test]
+    fn flows_are_shown_and_reversed() {
+        let flow = FlowKey {
+            proto: Proto::Tcp,
+            src: "192.0.2.1".parse().unwrap(),
+            dst: "198.18.0.100".parse().unwrap(),
+            sport: 40000,
+            dport: 80,
+        };
+        assert_eq!(flow.to_string(), "tcp 192.0.2.1:40000 -> 198.18.0.100:80");
+        assert_eq!(flow.reversed().to_string(), "tcp 198.18.0.100:80 -> 192.0.2.1:40000");
+        assert_eq!(flow.reversed().reversed(), flow);
+        let v6 = FlowKey { src: "2001:db8::1".parse().unwrap(), dst: "2001:db8::2".parse().unwrap(), ..flow };
+        assert_eq!(v6.to_string(), "tcp [2001:db8::1]:40000 -> [2001:db8::2]:80");
+    }
+}

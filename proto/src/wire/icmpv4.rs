@@ -120,15 +120,15 @@ pub fn checksum_ok(message: &[u8]) -> bool {
 }
 
 /// Turns the echo request in `message` into its reply, checksum included. The addresses of the packet are the
-/// caller's to swap. A wrong checksum stays wrong.
-///
-/// # Errors
-/// [`Malformed::Truncated`] when there are fewer than 8 bytes; [`Malformed::BadVersion`] when it is no echo
-/// request. Nothing is changed then.
-pub fn echo_reply(message: &mut [u8]) -> Result<(), Malformed> {
-    let header = message.first_chunk_mut::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+/// caller's to swap. A wrong checksum stays wrong. Returns whether it was an echo request; if not, nothing is
+/// changed.
+#[must_use]
+pub fn echo_reply(message: &mut [u8]) -> bool {
+    let Some(header) = message.first_chunk_mut::<HEADER_LEN>() else {
+        return false;
+    };
     if TYPE.get_u8(header) != icmp_type::ECHO_REQUEST {
-        return Err(Malformed::BadVersion);
+        return false;
     }
     let old = TYPE_CODE.get_u16(header);
     TYPE.set_u8(header, icmp_type::ECHO_REPLY);
@@ -139,7 +139,7 @@ pub fn echo_reply(message: &mut [u8]) -> Result<(), Malformed> {
     if sum == 0 && message.iter().all(|byte| *byte == 0) {
         set_checksum(message, 0xffff);
     }
-    Ok(())
+    true
 }
 
 fn set_checksum(message: &mut [u8], value: u16) {
@@ -327,3 +327,7 @@ pub fn rewrite_quoted(
     CHECKSUM.set_u16(icmp, sum);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "tests/icmpv4.rs"]
+mod tests;

@@ -46,3 +46,38 @@ impl Outer {
         .emit(header);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ipv4::verify_checksum;
+
+    const OUTER: Outer = Outer {
+        src: Ipv4Addr::new(198, 19, 1, 1),
+        dst: Ipv4Addr::new(198, 19, 1, 11),
+        tos: 0xb9,
+        ttl: 62,
+        df: true,
+        ident: 0xabcd,
+        inner_len: 44,
+    };
+
+    #[test]
+    fn writes_the_outer_header() {
+        let mut header = [0xaa; OVERHEAD];
+        OUTER.emit(&mut header);
+        let expected = [
+            0x45, 0xb9, 0x00, 0x40, 0xab, 0xcd, 0x40, 0x00, 0x3e, 0x04, 0x02, 0x01, 198, 19, 1, 1, 198, 19,
+            1, 11,
+        ];
+        assert_eq!(header, expected);
+    }
+
+    #[test]
+    fn an_inner_packet_that_does_not_fit_wraps_nothing() {
+        let mut header = [0; OVERHEAD];
+        Outer { inner_len: 65_530, df: false, ..OUTER }.emit(&mut header);
+        assert_eq!(header[2..8], [0xff, 0xff, 0xab, 0xcd, 0, 0]);
+        assert_eq!(verify_checksum(&header), Ok(()));
+    }
+}

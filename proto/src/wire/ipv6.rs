@@ -78,3 +78,40 @@ pub fn parse(packet: &[u8]) -> Result<Ipv6, Malformed> {
         dst: Ipv6Addr::from(DST.get(header)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: [u8; 44] = [
+        0x6a, 0xb1, 0x23, 0x45, 0x00, 0x04, 0x11, 0x3f, // class 0xab, label 0x12345, UDP, 63 hops
+        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, //
+        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, //
+        1, 2, 3, 4,
+    ];
+
+    #[test]
+    fn parses_the_fixed_header() {
+        let expected = Ipv6 {
+            traffic_class: 0xab,
+            flow_label: 0x12345,
+            payload_len: 4,
+            next_header: next_header::UDP,
+            hop_limit: 63,
+            src: "2001:db8::1".parse().unwrap(),
+            dst: "2001:db8::2".parse().unwrap(),
+        };
+        assert_eq!(parse(&PACKET), Ok(expected));
+        assert_eq!(parse(&[PACKET.as_slice(), &[0; 9]].concat()), Ok(expected));
+    }
+
+    #[test]
+    fn refuses_what_is_short_or_another_version() {
+        for len in 0..PACKET.len() {
+            assert_eq!(parse(&PACKET[..len]), Err(Malformed::Truncated), "{len} bytes");
+        }
+        let mut packet = PACKET;
+        packet[0] = 0x4a;
+        assert_eq!(parse(&packet), Err(Malformed::BadVersion));
+    }
+}

@@ -9,7 +9,7 @@
 //! - No function here allocates, and none panics, whatever the bytes are.
 //! - Numbers are in host order in every signature; they are big-endian on the wire. The one exception is
 //!   inside [`checksum::Sum`], which says so.
-//! - A field is a [`field::Field`], whose place within its header the compiler checks: an offset is written
+//! - A field is a zero-sized value (`field.rs`), whose place within its header the compiler checks: an offset is written
 //!   in exactly one place.
 //! - A slice given to `parse` may be longer than the packet (Ethernet pads short frames): the lengths that
 //!   the headers name decide, and are never trusted beyond the slice.
@@ -35,6 +35,9 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
 pub mod udp;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

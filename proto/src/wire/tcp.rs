@@ -238,3 +238,100 @@ impl Segment {
         CHECKSUM.set_u16(header, sum);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::{CLIENT, SYN, VIP};
+
+    fn with(at: usize, value: u8) -> [u8; 24] {
+        let mut segment = SYN;
+        segment[at] = value;
+        segment
+    }
+
+    fn segment(flags: TcpFlags) -> Tcp {
+        Tcp { flags, ack: 0x0a0b_0c0d, ..parse(&SYN).unwrap() }
+    }
+
+    #[test]
+    fn parses_a_segment() {
+        let expected = Tcp {
+            sport: 40000,
+            dport: 80,
+            seq: 0x0102_0304,
+            ack: 0,
+            header_len: 24,
+            flags: TcpFlags::SYN,
+            window: 64240,
+            checksum: 0x7427,
+        };
+        assert_eq!(parse(&SYN), Ok(expected));
+    }
+
+    #[test]
+    fn the_data_offset_lies_within_the_segment() {
+        for len in 0..SYN.len() {
+            assert_eq!(parse(&SYN[..len]), Err(Malformed::Truncated), "{len} bytes");
+        }
+        for offset in 0..5 {
+            assert_eq!(parse(&with(12, offset << 4)), Err(Malformed::BadLength), "{offset}");
+        }
+        assert_eq!(parse(&with(12, 0x70)), Err(Malformed::Truncated));
+        assert_eq!(parse(&with(12, 0x50)).map(|tcp| tcp.header_len), Ok(20));
+        // The reserved bits beside it are not part of it.
+        assert_eq!(parse(&with(12, 0x6f)).map(|tcp| tcp.header_len), Ok(24));
+    }
+
+    #[test]
+    fn shows_flags() {
+        assert_eq!(TcpFlags::default().to_string(), "none");
+        assert_eq!((TcpFlags::SYN | TcpFlags::ACK).to_string(), "SYN|ACK");
+        assert_eq!(TcpFlags(0xff).to_string(), "FIN|SYN|RST|PSH|ACK|URG|ECE|CWR");
+        assert!(TcpFlags(0x12).contains(TcpFlags::SYN | TcpFlags::ACK));
+        assert!(!TcpFlags(0x10).contains(TcpFlags::SYN | TcpFlags::ACK));
+        assert!(TcpFlags(0x10).intersects(TcpFlags::SYN | TcpFlags::ACK));
+        assert!(!TcpFlags(0x08).intersects(TcpFlags::SYN | TcpFlags::ACK));
+    }
+
+    #[test]
+    fn a_syn_is_reset_by_acknowledging_it() {
+        let reset = Segment::reset(&parse(&SYN).unwrap(), 0).unwrap();
+        let mut bytes = [0xaa; HEADER_LEN];
+        reset.emit(&mut bytes, VIP, CLIENT);
+        let expected =
+            [0x00, 0x50, 0x9c, 0x40, 0, 0, 0, 0, 0x01, 0x02, 0x03, 0x05, 0x50, 0x14, 0, 0, 0x86, 0xc1, 0, 0];
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_reset_takes_its_numbers_from_the_segment() {
+        let (rst, rst_ack) = (TcpFlags::RST, TcpFlags::RST | TcpFlags::ACK);
+        for (flags, payload, expected) in [
+            (TcpFlags::ACK, 100, Some((0x0a0b_0c0d, 0, rst))),
+            (TcpFlags::ACK | TcpFlags::FIN, 100, Some((0x0a0b_0c0d, 0, rst))),
+            (TcpFlags::SYN | TcpFlags::ACK, 0, Some((0x0a0b_0c0d, 0, rst))),
+            (TcpFlags::PSH, 100, Some((0, 0x0102_0304 + 100, rst_ack))),
+            (TcpFlags::FIN, 100, Some((0, 0x0102_0304 + 101, rst_ack))),
+            (TcpFlags::SYN | TcpFlags::FIN, 0, Some((0, 0x0102_0304 + 2, rst_ack))),
+            (TcpFlags::RST, 0, None),
+            (TcpFlags::RST | TcpFlags::ACK, 0, None),
+        ] {
+            let reset = Segment::reset(&segment(flags), payload);
+            assert_eq!(reset.map(|reset| (reset.seq, reset.ack, reset.flags)), expected, "{flags}");
+        }
+        let last = Tcp { seq: u32::MAX, ..segment(TcpFlags::SYN) };
+        assert_eq!(Segment::reset(&last, 0).map(|reset| reset.ack), Some(0));
+    }
+
+    #[test]
+    fn rewrites_ports_with_the_checksum() {
+        let mut bytes = SYN;
+        let mut header = HeaderMut::new(&mut bytes).unwrap();
+        header.rewrite_sport(40001, Delta::NONE);
+        header.rewrite_dport(81, Delta::NONE);
+        assert_eq!(header.checksum(), 0x7425);
+        assert_eq!(bytes[..4], [0x9c, 0x41, 0x00, 0x51]);
+        assert!(HeaderMut::new(&mut [0; 19]).is_none());
+    }
+}

@@ -9,8 +9,7 @@
 
 use super::checksum::{Delta, l4_checksum_v4, udp_field};
 use super::field::Field;
-use super::{Malformed, TooSmall};
-use crate::wire::ipv4::protocol;
+use super::{Malformed, TooSmall, ipv4::protocol};
 use std::net::Ipv4Addr;
 
 /// Bytes of the header.
@@ -126,4 +125,69 @@ pub fn emit(datagram: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, ports: (u16, u16)
         header.set_checksum(sum);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::{CLIENT, VIP};
+
+    const PING: [u8; 12] = [0x14, 0xe9, 0x00, 0x35, 0x00, 0x0c, 0x83, 0x6f, 0x70, 0x69, 0x6e, 0x67];
+
+    fn with(changes: &[(usize, u8)]) -> [u8; 12] {
+        let mut datagram = PING;
+        for (at, value) in changes {
+            datagram[*at] = *value;
+        }
+        datagram
+    }
+
+    #[test]
+    fn parses_and_emits_a_datagram() {
+        assert_eq!(parse(&PING), Ok(Udp { sport: 5353, dport: 53, length: 12, checksum: 0x836f }));
+        let mut datagram = [0xaa; 12];
+        datagram[HEADER_LEN..].copy_from_slice(b"ping");
+        assert_eq!(emit(&mut datagram, CLIENT, VIP, (5353, 53)), Ok(()));
+        assert_eq!(datagram, PING);
+        assert_eq!(emit(&mut [0; 7], CLIENT, VIP, (1, 2)), Err(TooSmall));
+        assert_eq!(emit(&mut vec![0; 65536], CLIENT, VIP, (1, 2)), Err(TooSmall));
+    }
+
+    #[test]
+    fn the_length_decides() {
+        for len in 0..PING.len() {
+            assert_eq!(parse(&PING[..len]), Err(Malformed::Truncated), "{len} bytes");
+        }
+        for length in 0..8 {
+            assert_eq!(parse(&with(&[(5, length)])), Err(Malformed::BadLength), "{length}");
+        }
+        assert_eq!(parse(&with(&[(5, 13)])), Err(Malformed::Truncated));
+        assert_eq!(parse(&with(&[(5, 8)])).map(|udp| udp.length), Ok(8));
+    }
+
+    #[test]
+    fn a_first_fragment_names_more_than_it_has() {
+        assert_eq!(parse_first(&PING[..8]), parse(&PING));
+        assert_eq!(parse_first(&PING[..7]), Err(Malformed::Truncated));
+        assert_eq!(parse_first(&with(&[(5, 7)])), Err(Malformed::BadLength));
+    }
+
+    #[test]
+    fn rewrites_ports_with_the_checksum() {
+        let mut datagram = PING;
+        let mut header = HeaderMut::new(&mut datagram).unwrap();
+        header.rewrite_sport(5354, Delta::NONE);
+        header.rewrite_dport(54, Delta::NONE);
+        assert_eq!(datagram, with(&[(1, 0xea), (3, 0x36), (7, 0x6d)]));
+        assert!(HeaderMut::new(&mut [0; 7]).is_none());
+    }
+
+    #[test]
+    fn a_datagram_without_checksum_stays_without() {
+        let mut datagram = with(&[(6, 0), (7, 0)]);
+        let mut header = HeaderMut::new(&mut datagram).unwrap();
+        header.rewrite_sport(1, Delta::NONE.addr(CLIENT, VIP));
+        header.rewrite_dport(2, Delta::NONE.addr(CLIENT, VIP));
+        assert_eq!(header.checksum(), 0);
+    }
 }
