@@ -1,0 +1,261 @@
+//! Whether the parts of a configuration fit together, and whether the director can carry it out.
+//!
+//! The same rules hold for the file, the socket and replay. All errors are found in one go; each names the
+//! object, the value and a remedy. What is right but not carried out yet is of the kind `NotSupported`: the
+//! list of it is `unsupported`, and shrinks as the director grows.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::addr::{Listen, Ports};
+use super::error::{ConfigError, ConfigErrorKind, Place, Spot};
+use super::model::{Config, Destination, Service};
+use super::value::quote;
+use super::words::{Forward, Scheduler};
+use crate::wire::flow::Proto;
+
+/// The least MTU of a network that carries IPv4, and of one that carries IPv6.
+const LEAST_MTU: (u16, u16) = (68, 1280);
+
+/// Everything that is wrong with a configuration whose values are each right by themselves.
+#[must_use]
+pub fn validate(config: &Config) -> Vec<ConfigError> {
+    let mut check = Check { declared: declared(config), found: Vec::new() };
+    check.interfaces(config);
+    check.neighbours(config);
+    check.routes(config);
+    check.names(config);
+    check.listens(config);
+    for (at, service) in config.services.iter().enumerate() {
+        check.service(at, service);
+        check.unsupported(at, service);
+        check.destinations(at, service);
+    }
+    check.found
+}
+
+fn declared(config: &Config) -> HashSet<&str> {
+    config.interfaces.iter().map(|interface| interface.name.as_str()).collect()
+}
+
+fn family(addr: IpAddr) -> &'static str {
+    if addr.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+struct Check<'c> {
+    declared: HashSet<&'c str>,
+    found: Vec<ConfigError>,
+}
+
+impl<'c> Check<'c> {
+    fn wrong(&mut self, spot: Spot, key: &'static str, object: String, message: String, remedy: String) {
+        let place = Some(Place { spot, key });
+        self.found.push(ConfigError { place, ..ConfigError::invalid(object, message, remedy) });
+    }
+
+    fn interfaces(&mut self, config: &'c Config) {
+        let mut seen = HashSet::new();
+        for (at, interface) in config.interfaces.iter().enumerate() {
+            let spot = Spot::Interface(at);
+            if !seen.insert(interface.name.as_str()) {
+                let message = "it is declared twice".to_owned();
+                self.wrong(spot, "name", interface.label(), message, "declare it once".to_owned());
+            }
+            let v6 = interface.addresses.iter().any(|address| address.addr().is_ipv6());
+            let (least, why) = if v6 { (LEAST_MTU.1, " with IPv6 addresses") } else { (LEAST_MTU.0, "") };
+            if let Some(mtu) = interface.mtu.filter(|mtu| *mtu < least) {
+                let message = format!("mtu {mtu} is under {least}{why}");
+                let remedy = format!("write {least} or more, or leave it out to take the kernel's");
+                self.wrong(spot, "mtu", interface.label(), message, remedy);
+            }
+        }
+    }
+
+    fn interface_is_declared(&mut self, spot: Spot, object: String, name: &str) {
+        if !self.declared.is_empty() && !self.declared.contains(name) {
+            let message = format!("interface {} is not declared", quote(name));
+            let remedy = "add an [[interface]] of that name, or name a declared one".to_owned();
+            self.wrong(spot, "interface", object, message, remedy);
+        }
+    }
+
+    fn neighbours(&mut self, config: &'c Config) {
+        let mut seen = HashSet::new();
+        for (at, neighbour) in config.neighbours.iter().enumerate() {
+            let spot = Spot::Neighbour(at);
+            self.interface_is_declared(spot, neighbour.label(), &neighbour.interface);
+            if !seen.insert((neighbour.address, neighbour.interface.as_str())) {
+                let message = format!("it is given twice on interface {}", quote(&neighbour.interface));
+                self.wrong(spot, "address", neighbour.label(), message, "give it once".to_owned());
+            }
+        }
+    }
+
+    fn routes(&mut self, config: &'c Config) {
+        let mut seen = HashSet::new();
+        for (at, route) in config.routes.iter().enumerate() {
+            let spot = Spot::Route(at);
+            self.interface_is_declared(spot, route.label(), &route.interface);
+            if !seen.insert(route.to) {
+                let remedy = "give each network one route".to_owned();
+                self.wrong(spot, "to", route.label(), "it is given twice".to_owned(), remedy);
+            }
+            if let Some(via) = route.via.filter(|via| via.is_ipv4() != route.to.addr().is_ipv4()) {
+                let message = format!("via {via} is not of the family of {}", route.to);
+                let remedy = format!("write a next hop of {}", family(route.to.addr()));
+                self.wrong(spot, "via", route.label(), message, remedy);
+            }
+        }
+    }
+
+    fn names(&mut self, config: &'c Config) {
+        let mut seen: HashMap<&str, &Service> = HashMap::new();
+        for (at, service) in config.services.iter().enumerate() {
+            let spot = Spot::Service(at);
+            let name = service.name.as_str();
+            // Two services of the same listen have the same default name: `listens` says that better.
+            if seen.insert(name, service).is_some_and(|first| first.listens != service.listens) {
+                let message = format!("name {} is that of another service too", quote(name));
+                self.wrong(
+                    spot,
+                    "name",
+                    service.label(),
+                    message,
+                    "give each service its own name".to_owned(),
+                );
+            }
+            if name.parse().is_ok_and(|listen: Listen| !service.listens.contains(&listen)) {
+                let message = format!("name {} is a listen that is not its own", quote(name));
+                self.wrong(spot, "name", service.label(), message, "choose another name".to_owned());
+            }
+        }
+    }
+
+    fn listens(&mut self, config: &'c Config) {
+        let mut exact: HashMap<Listen, &Service> = HashMap::new();
+        let mut ranges: HashMap<(IpAddr, Proto), Vec<(Listen, &Service)>> = HashMap::new();
+        let listens = config.services.iter().enumerate();
+        let listens = listens.flat_map(|(at, service)| service.listens.iter().map(move |l| (at, service, l)));
+        for (at, service, listen) in listens {
+            let mut taken = exact.insert(*listen, service).map(|first| (*listen, first));
+            if let Ports::Range(..) = listen.ports {
+                let beside = ranges.entry((listen.addr, listen.proto)).or_default();
+                let overlap = || beside.iter().find(|(other, _)| other.conflicts(listen)).copied();
+                taken = taken.or_else(overlap);
+                beside.push((*listen, service));
+            }
+            let Some((other, owner)) = taken else { continue };
+            let message = match other == *listen {
+                true => format!("listen {listen} is taken by {}", owner.label()),
+                false => format!("listen {listen} overlaps with {other} of {}", owner.label()),
+            };
+            let remedy = "give each service an address, port and protocol of its own".to_owned();
+            self.wrong(Spot::Service(at), "listen", service.label(), message, remedy);
+        }
+    }
+
+    fn service(&mut self, at: usize, service: &'c Service) {
+        let spot = Spot::Service(at);
+        if let Some(interface) = &service.interface {
+            self.interface_is_declared(spot, service.label(), interface);
+        }
+        let Some(netmask) = service.persistence.and_then(|persistence| persistence.netmask) else { return };
+        for listen in &service.listens {
+            let longest = if listen.addr.is_ipv4() { 32 } else { 128 };
+            if netmask > longest {
+                let message = format!("netmask {netmask} is beyond {}", family(listen.addr));
+                let remedy = format!("write a prefix length from 0 to {longest}");
+                self.wrong(spot, "persistence", service.label(), message, remedy);
+            }
+        }
+    }
+
+    fn destinations(&mut self, at: usize, service: &'c Service) {
+        let ports = service.listen().ports;
+        let mut seen = HashSet::new();
+        for (of, destination) in service.destinations.iter().enumerate() {
+            let spot = Spot::Destination(at, of);
+            let label = || service.destination_label(&destination.address);
+            let address = destination.address;
+            if !seen.insert((address.addr, address.port_under(ports))) {
+                let remedy = "give it once; its weight says its share".to_owned();
+                self.wrong(spot, "address", label(), "it is given twice".to_owned(), remedy);
+            }
+            let (upper, lower) = (destination.upper_threshold, destination.lower_threshold);
+            if lower > upper {
+                let message = format!("lower-threshold {lower} is above upper-threshold {upper}");
+                let remedy = "write a lower-threshold that is not above the upper".to_owned();
+                self.wrong(spot, "lower-threshold", label(), message, remedy);
+            }
+            for listen in &service.listens {
+                self.destination_fits(spot, service, destination, listen);
+            }
+            self.destination_unsupported(spot, label(), destination);
+        }
+    }
+
+    fn destination_fits(
+        &mut self,
+        spot: Spot,
+        service: &Service,
+        destination: &Destination,
+        listen: &Listen,
+    ) {
+        let label = || service.destination_label(&destination.address);
+        let (address, method) = (destination.address, service.forward_of(destination));
+        if method != Forward::Tun && address.addr.is_ipv4() != listen.addr.is_ipv4() {
+            let message = format!("{} under {method} does not fit {listen}", family(address.addr));
+            let remedy = format!("write an address of {}, or forward = \"tun\"", family(listen.addr));
+            self.wrong(spot, "address", label(), message, remedy);
+        }
+        let differs = address.port.filter(|port| listen.ports.single() != Some(*port));
+        if let (Forward::Dr | Forward::Tun, Some(port)) = (method, differs) {
+            let message = format!("port {port} differs from the service's {} under {method}", listen.ports);
+            let remedy = "leave the port out, or use forward = \"nat\"".to_owned();
+            self.wrong(spot, "address", label(), message, remedy);
+        }
+    }
+
+    fn not_yet(&mut self, spot: Spot, key: &'static str, object: String, what: &str, remedy: &str) {
+        let kind = ConfigErrorKind::NotSupported;
+        let error = ConfigError::invalid(object, format!("{what} not supported yet"), remedy);
+        self.found.push(ConfigError { kind, place: Some(Place { spot, key }), ..error });
+    }
+
+    fn unsupported(&mut self, at: usize, service: &'c Service) {
+        let (spot, label) = (Spot::Service(at), || service.label());
+        for listen in service.listens.iter().filter(|listen| listen.addr.is_ipv6()) {
+            let what = format!("the IPv6 listen {listen} is");
+            self.not_yet(spot, "listen", label(), &what, "listen on an IPv4 address");
+        }
+        for listen in service.listens.iter().filter(|listen| listen.ports.single().is_none()) {
+            let what = format!("ports {} are", listen.ports);
+            self.not_yet(spot, "listen", label(), &what, "write one service for each port");
+        }
+        if service.listens.len() > 1 {
+            let what = format!("a list of {} listens is", service.listens.len());
+            self.not_yet(spot, "listen", label(), &what, "write one service for each listen");
+        }
+        if !matches!(service.scheduler, Scheduler::Rr | Scheduler::Wrr | Scheduler::Lc | Scheduler::Wlc) {
+            let what = format!("scheduler {} is", service.scheduler);
+            self.not_yet(spot, "scheduler", label(), &what, "use one of rr, wrr, lc, wlc");
+        }
+        if service.persistence.is_some() {
+            self.not_yet(spot, "persistence", label(), "persistence is", "remove it");
+        }
+    }
+
+    fn destination_unsupported(&mut self, spot: Spot, label: String, destination: &Destination) {
+        if destination.address.addr.is_ipv6() {
+            let what = "an IPv6 destination is";
+            self.not_yet(spot, "address", label.clone(), what, "use an IPv4 address");
+        }
+        let thresholds = [
+            ("upper-threshold", destination.upper_threshold),
+            ("lower-threshold", destination.lower_threshold),
+        ];
+        for (key, value) in thresholds.into_iter().filter(|(_, value)| *value != 0) {
+            self.not_yet(spot, key, label.clone(), &format!("{key} {value} is"), "write 0 or remove it");
+        }
+    }
+}
