@@ -1,0 +1,17 @@
+//! What the fuzz targets do with their input. A body takes any bytes, and panics when something does not hold
+//! that must; it does nothing else.
+//!
+//! The same functions are called by libFuzzer (`fuzz/fuzz_targets`), by the test that replays the committed
+//! corpora, and by property tests that mutate valid packets.
+
+#![forbid(unsafe_code)]
+
+mod wire;
+
+pub use wire::wire;
+
+/// A body.
+pub type Body = fn(&[u8]);
+
+/// Every target: its name, which is also that of its corpus, and its body.
+pub const TARGETS: &[(&str, Body)] = &[("wire", wire)];
