@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
@@ -25,6 +25,8 @@ const SOCKET: Duration = Duration::from_secs(2);
 /// A service for a configuration file.
 #[derive(Debug, Clone)]
 pub struct Service {
+    /// What the command line calls it.
+    pub name: &'static str,
     /// `ADDRESS:PORT/PROTO`.
     pub listen: String,
     /// The default method of its destinations.
@@ -38,16 +40,21 @@ pub struct Service {
 }
 
 impl Service {
-    /// HTTP on the VIP's port 80, over all real servers of the lab with weight 1.
+    /// `web`: HTTP on the VIP's port 80, over all real servers of the lab with weight 1.
     #[must_use]
-    pub fn http(lab: &Lab, forward: Method) -> Self {
-        Self::on(lab, "80/tcp", forward, forward.real_port())
+    pub fn web(lab: &Lab, forward: Method) -> Self {
+        Self::on(lab, "web", "80/tcp", forward, forward.web_port())
     }
 
-    /// A service on `port` of the VIP (`7/udp`), over `real_port` of all real servers with weight 1.
+    /// `echo`: UDP on the VIP's port 7, over all real servers of the lab with weight 1.
     #[must_use]
-    pub fn on(lab: &Lab, port: &str, forward: Method, real_port: u16) -> Self {
+    pub fn echo(lab: &Lab, forward: Method) -> Self {
+        Self::on(lab, "echo", "7/udp", forward, forward.echo_port())
+    }
+
+    fn on(lab: &Lab, name: &'static str, port: &str, forward: Method, real_port: u16) -> Self {
         Self {
+            name,
             listen: format!("{}:{port}", crate::addr::VIP),
             forward,
             scheduler: "rr",
@@ -56,13 +63,24 @@ impl Service {
         }
     }
 
+    /// The same with another weight for the destination on this real server.
+    #[must_use]
+    pub fn weigh(mut self, ip: Ipv4Addr, weight: u32) -> Self {
+        for (address, old) in &mut self.destinations {
+            if address.ip() == ip {
+                *old = weight;
+            }
+        }
+        self
+    }
+
     fn write(&self, text: &mut String) {
-        let Self { listen, forward, scheduler, destinations, more } = self;
+        let Self { name, listen, forward, scheduler, destinations, more } = self;
         let forward = forward.name();
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n[[service]]\nlisten = \"{listen}\"\nscheduler = \"{scheduler}\"\nforward = \"{forward}\"\n{more}\n"
+            "\n[[service]]\nname = \"{name}\"\nlisten = \"{listen}\"\nscheduler = \"{scheduler}\"\nforward = \"{forward}\"\n{more}\n"
         );
         for (address, weight) in destinations {
             let _ = write!(text, "\n[[service.destination]]\naddress = \"{address}\"\nweight = {weight}\n");

@@ -39,9 +39,13 @@ impl HttpConn {
     /// # Errors
     /// When nothing answers, or it refuses.
     pub fn open_here(target: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        Self::connect(target, TIMEOUT)
+    }
+
+    fn connect(target: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&target, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), server: None })
     }
@@ -116,6 +120,14 @@ impl HttpConn {
 pub fn ask_once(netns: &Netns, target: SocketAddr) -> Result<String> {
     let request = || HttpConn::open_here(target)?.ask(After::Close);
     netns.enter(request)?.map_err(Error::about(format!("http request to {target}")))
+}
+
+/// Whether a request for `/` from `netns`, on a connection of its own, is answered with at most `patience` for each of
+/// its steps: a lost SYN is then a no, not a wait for the next one.
+#[must_use]
+pub fn answers_within(netns: &Netns, target: SocketAddr, patience: Duration) -> bool {
+    let request = || HttpConn::connect(target, patience)?.ask(After::Close);
+    netns.enter(request).is_ok_and(|answer| answer.is_ok())
 }
 
 /// Connects from `netns`, reads to the end, and returns what a greeter said.

@@ -1,8 +1,8 @@
 //! The namespaces kit: networks of our own on one machine, for the demo and for tests against real traffic.
 //!
 //! Owns: network namespaces and what lives in them ([`Netns`], [`Process`]), the basic topology ([`Lab`]), the
-//! servers and clients that put traffic on it ([`servers`], [`http`], [`load`], [`udp`]), and the handle on a
-//! running `sheaved` ([`Director`]).
+//! servers and clients that put traffic on it ([`servers`], [`http`], [`load`], [`udp`]), the handle on a
+//! running `sheaved` ([`Director`]), and all of it together ([`Bed`]).
 //!
 //! Invariants:
 //! - Nothing outside namespaces that this process made is touched, and no address outside 198.18.0.0/15 is sent to.
@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+mod bed;
+mod capture;
 pub mod director;
 mod error;
 pub mod http;
@@ -24,7 +26,9 @@ mod topology;
 pub mod udp;
 pub mod wait;
 
-pub use director::Director;
+pub use bed::Bed;
+pub use capture::{Capture, Captured};
+pub use director::{Director, Service};
 pub use error::{Error, Result};
 pub use netns::Netns;
 pub use process::{Process, run};

@@ -161,7 +161,21 @@ impl Running {
         self.wait(&format!("{count} more answers of {server}"), |tally| tally.of(server) >= goal)
     }
 
-    fn wait(&self, what: &str, done: impl Fn(&Tally) -> bool) -> Result<()> {
+    /// Waits until `count` answers in a row came from others than `server`.
+    ///
+    /// # Errors
+    /// When it goes on answering.
+    pub fn wait_without(&self, server: &str, count: u64) -> Result<()> {
+        let mut last = self.tally();
+        self.wait(&format!("{count} answers in a row without {server}"), |tally| {
+            if tally.of(server) != last.of(server) {
+                last = tally.clone();
+            }
+            tally.total() >= last.total() + count
+        })
+    }
+
+    fn wait(&self, what: &str, mut done: impl FnMut(&Tally) -> bool) -> Result<()> {
         let waited = wait_until(what, PATIENCE, || done(&self.tally()));
         waited.map(drop).map_err(|e| Error::new(format!("{e}; so far {:?}", self.tally())))
     }

@@ -39,7 +39,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes a namespace; `label` ends its name, for people.
+    /// Makes a namespace; `label` ends its name, for people (without a dash).
     ///
     /// # Errors
     /// Without root, or when the kernel refuses.
@@ -63,6 +63,12 @@ impl Netns {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The last part of the name, for people.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.name.rsplit('-').next().unwrap_or(&self.name)
     }
 
     /// Runs a command in it to its end and returns what it printed.

@@ -79,12 +79,21 @@ impl Method {
         }
     }
 
-    /// The port that the real servers' HTTP answers on: NAT maps ports, the others cannot.
+    /// The port that the real servers' HTTP is asked on: NAT maps ports, the others cannot.
     #[must_use]
-    pub const fn real_port(self) -> u16 {
+    pub const fn web_port(self) -> u16 {
         match self {
             Self::Nat => 8080,
             Self::Dr | Self::Tun => 80,
+        }
+    }
+
+    /// The port that the real servers' UDP echo is asked on.
+    #[must_use]
+    pub const fn echo_port(self) -> u16 {
+        match self {
+            Self::Nat => 7007,
+            Self::Dr | Self::Tun => 7,
         }
     }
 }
@@ -227,6 +236,16 @@ impl Lab {
         self.connect(&nic)
     }
 
+    /// The switch's end of the cable to `interface` of `host`.
+    pub(crate) fn port(host: &Netns, interface: &str) -> String {
+        format!("p-{}-{interface}", host.label())
+    }
+
+    /// Where all cables end.
+    pub(crate) fn switch(&self) -> &Netns {
+        &self.switch
+    }
+
     fn hosts(&self) -> impl Iterator<Item = &Netns> {
         [&self.client, &self.director, &self.gateway]
             .into_iter()
@@ -288,7 +307,7 @@ impl Lab {
     fn connect(&self, nic: &Nic<'_>) -> Result<()> {
         let Nic { host, name, bridge, mac, ip, queues } = nic;
         let (switch, mtu) = (self.switch.name(), self.options.mtu);
-        let port = format!("p-{}-{name}", host.name().rsplit('-').next().unwrap_or("x"));
+        let port = Self::port(host, name);
         let count = format!("numrxqueues {queues} numtxqueues {queues}");
         host.ip(&format!(
             "link add {name} address {mac} mtu {mtu} {count} type veth peer name {port} netns {switch} mtu {mtu} {count}"

@@ -1,14 +1,21 @@
 //! The kit without a director: the topology is what its drawing says, and what it needs is there.
 
 use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sheave_testbeds::http::{After, HttpConn, ask_once, greeting};
 use sheave_testbeds::load::Load;
 use sheave_testbeds::udp::UdpClient;
-use sheave_testbeds::{Lab, Method, Netns, addr, servers};
+use sheave_testbeds::wait::wait_until;
+use sheave_testbeds::{Capture, Lab, Method, Netns, addr, servers};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// How long what is waited for may take.
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn nginx_of_each_real_server_answers_by_its_name_through_the_directors_kernel() {
@@ -110,7 +117,7 @@ fn a_dropped_namespace_is_gone_with_what_ran_in_it() {
     let log = std::env::temp_dir().join(format!("{name}.log"));
     let process = netns.spawn(&["sleep", "1000"], &log).expect("process");
     let pid = process.pid();
-    sheave_testbeds::wait::wait_until("process in its namespace", Duration::from_secs(5), || {
+    wait_until("process in its namespace", SOON, || {
         sheave_testbeds::run(&["ip", "netns", "pids", &name])
             .is_ok_and(|pids| pids.contains(&pid.to_string()))
     })
@@ -122,6 +129,67 @@ fn a_dropped_namespace_is_gone_with_what_ran_in_it() {
     assert!(state.is_empty() || state.contains(") Z "), "still runs: {state}");
     assert!(!std::path::Path::new("/run/netns").join(&name).exists());
     std::fs::remove_file(log).expect("log");
+}
+
+/// The namespaces that the process `pid` has made.
+fn made_by(pid: u32) -> usize {
+    let names = std::fs::read_dir("/run/netns").expect("names");
+    names.flatten().filter(|n| n.file_name().to_string_lossy().starts_with(&format!("shv-{pid}-"))).count()
+}
+
+/// A process of its own that has a namespace, to be ended in some way by its maker. It ends with its input.
+fn holder() -> Child {
+    let own = std::env::current_exe().expect("path");
+    let holder = Command::new(own)
+        .args(["--ignored", "--exact", "holds_a_namespace"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("own binary starts");
+    wait_until("namespace of the holder", SOON, || made_by(holder.id()) == 1).expect("made");
+    holder
+}
+
+#[test]
+#[ignore = "runs as a process of its own, started by the tests that end it"]
+fn holds_a_namespace() {
+    let _netns = Netns::new("held").expect("namespace");
+    std::io::stdin().lines().for_each(drop);
+}
+
+#[test]
+fn a_terminated_process_leaves_no_namespace() {
+    let mut holder = holder();
+    let pid = Pid::from_raw(i32::try_from(holder.id()).expect("a process id"));
+    kill(pid, Signal::SIGTERM).expect("signalled");
+    let status = holder.wait().expect("ended");
+    assert_eq!(status.code(), Some(128 + 15));
+    assert_eq!(made_by(holder.id()), 0);
+}
+
+#[test]
+fn the_next_run_clears_what_a_killed_one_left() {
+    let mut killed = holder();
+    killed.kill().expect("killed");
+    killed.wait().expect("ended");
+    let mut next = holder();
+    assert_eq!(made_by(killed.id()), 0);
+    drop(next.stdin.take());
+    assert!(next.wait().expect("ended").success());
+    assert_eq!(made_by(next.id()), 0);
+}
+
+#[test]
+fn a_capture_shows_what_passed_and_tshark_reads_it() {
+    let lab = Lab::new().expect("lab");
+    lab.prepare(Method::Nat).expect("prepared for NAT");
+    let _nginx = servers::nginx(&lab, &lab.reals[0]).expect("nginx");
+    let capture = Capture::start(&lab, &lab.reals[0].netns, "r0", "tcp").expect("capture");
+    ask_once(&lab.client, lab.reals[0].at(80)).expect("answer");
+    let captured = capture.until("tcp.flags.fin == 1", 2).expect("capture");
+    let syns = captured.fields("tcp.flags.syn == 1", &["ip.src", "tcp.checksum.status"]).expect("tshark");
+    assert_eq!(syns, [["198.18.0.2", "1"], ["198.19.1.11", "1"]]);
+    assert!(captured.lines().expect("tcpdump")[0].contains("Flags [S]"));
 }
 
 #[test]

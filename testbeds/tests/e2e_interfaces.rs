@@ -1,0 +1,75 @@
+//! Interfaces that go and come, and more than one queue and worker.
+
+use std::time::Duration;
+
+use sheave_testbeds::http::{After, HttpConn, answers_within};
+use sheave_testbeds::wait::wait_until;
+use sheave_testbeds::{Bed, Method, Options};
+
+/// How long the director may take to notice and to serve again.
+const SOON: Duration = Duration::from_secs(10);
+
+fn serves_again(bed: &Bed, after: &str) {
+    let answers = || answers_within(&bed.lab.client, bed.lab.vip(80), Duration::from_millis(300));
+    wait_until(after, SOON, answers).unwrap_or_else(|e| panic!("{e}"));
+    // And stays so: all three servers, no failure.
+    let load = bed.close_load();
+    for server in ["r1", "r2", "r3"] {
+        load.wait_server(server, 20).expect(after);
+    }
+    let tally = load.finish();
+    assert_eq!(tally.failed, 0, "{after}: {:#?}", tally.failures);
+}
+
+/// Down and up keeps the device; connections that wait live through it.
+fn down_and_up(interface: &str) {
+    let bed = Bed::start(Method::Nat).expect("bed");
+    let mut kept = HttpConn::open(&bed.lab.client, bed.lab.vip(80)).expect("connection");
+    let server = kept.ask(After::KeepAlive).expect("answer");
+    for _ in 0..3 {
+        bed.lab.director.ip(&format!("link set {interface} down")).expect("down");
+        let answers = || answers_within(&bed.lab.client, bed.lab.vip(80), Duration::from_millis(300));
+        wait_until("no service while it is down", SOON, || !answers()).expect("down");
+        bed.lab.director.ip(&format!("link set {interface} up")).expect("up");
+        serves_again(&bed, "serves after down and up");
+        assert_eq!(kept.ask(After::KeepAlive).expect("the connection lives"), server);
+    }
+}
+
+#[test]
+fn the_outside_interface_may_go_down_and_up() {
+    down_and_up("d0");
+}
+
+#[test]
+fn the_inside_interface_may_go_down_and_up() {
+    down_and_up("d1");
+}
+
+/// Pulled and put in again: same name, another index, under load.
+#[test]
+fn interfaces_may_be_deleted_and_made_again() {
+    let bed = Bed::start(Method::Nat).expect("bed");
+    let mut kept = HttpConn::open(&bed.lab.client, bed.lab.vip(80)).expect("connection");
+    let server = kept.ask(After::KeepAlive).expect("answer");
+    for interface in ["d0", "d1", "d0"] {
+        bed.lab.unplug(interface).expect("unplugged");
+        bed.lab.plug(interface).expect("plugged");
+        serves_again(&bed, &format!("serves after {interface} was made again"));
+        assert_eq!(kept.ask(After::KeepAlive).expect("the connection lives"), server);
+    }
+}
+
+/// The two directions of a flow come in on different queues of different workers, and leave through either.
+#[test]
+fn many_queues_and_two_workers_serve_as_one() {
+    let options = Options { queues: 4, ..Options::default() };
+    let bed = Bed::start_with(Method::Nat, options, "cores = [0, 1]").expect("bed");
+    let (close, keep) = (bed.close_load(), bed.keep_alive_load());
+    for load in [&close, &keep] {
+        load.wait_answers(1000).expect("answers");
+    }
+    for tally in [close.finish(), keep.finish()] {
+        assert_eq!(tally.failed, 0, "{:#?}", tally.failures);
+    }
+}
