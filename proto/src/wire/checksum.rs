@@ -89,10 +89,9 @@ impl Sum {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the value fits after the folds")]
 fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32); // 33 bits
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32); // 18 bits
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff_ffff) + (sum >> 32); // at most 0x1_ffff_fffe
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32); // at most 0x1_fffe
+    let sum = (sum & 0xffff) + (sum >> 16); // at most 0xffff
     sum as u16
 }
 
@@ -254,6 +253,16 @@ mod tests {
         assert_eq!(Sum::ZERO.bytes(&[0xff; 65535]).fold(), 0xff00);
         assert_eq!(Sum::ZERO.bytes(&[0xff; 65534]).fold(), 0xffff);
         assert_eq!(Sum::ZERO.fold(), 0);
+    }
+
+    #[test]
+    fn folding_is_the_remainder_with_zero_only_for_zero() {
+        let edges =
+            [0, 1, 0xfffe, 0xffff, 0x1_0000, 0x1_fffe, 0x1_ffff, 0xffff_ffff, 0x1_ffff_fffe, u64::MAX];
+        for sum in edges.into_iter().flat_map(|edge| [edge, edge << 16, edge << 32, edge ^ 1]) {
+            let expected = if sum == 0 { 0 } else { (sum - 1) % 0xffff + 1 };
+            assert_eq!(u64::from(fold(sum)), expected, "{sum:#x}");
+        }
     }
 
     #[test]
