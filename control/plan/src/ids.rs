@@ -222,33 +222,27 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_that_comes_back_is_another_one() {
-        let mut ids = Ids::default();
-        let key = destination(ServiceId(0), 11, Method::Nat);
-        let none = BTreeSet::new();
-        ids.settle_destinations(&BTreeSet::from([key]), &none).unwrap();
-        let first = ids.held(&key).unwrap();
-        ids.settle_destinations(&none.iter().map(|_: &Place| key).collect(), &none).unwrap();
-        assert_eq!(ids.held(&key), None);
-        ids.settle_destinations(&BTreeSet::from([key]), &none).unwrap();
-        assert_ne!(ids.held(&key).unwrap(), first);
-    }
-
-    #[test]
     fn a_number_dealt_again_has_another_generation() {
         let mut ids = Ids::default();
+        let keys = |services: std::ops::RangeInclusive<u16>| -> BTreeSet<DestKey> {
+            services.map(|service| destination(ServiceId(service), 11, Method::Tunnel)).collect()
+        };
         let none = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        // Every number is used once, then the first one is let go and comes back.
-        ids.destinations = Dealer::default();
-        for last in [11, 12] {
-            let key = destination(ServiceId(0), last, Method::Tunnel);
-            ids.settle_destinations(&BTreeSet::from([key]), &none).unwrap();
-            let (id, generation) = ids.held(&key).unwrap();
-            assert!(seen.insert((id.0, generation.0)));
-        }
-        assert_eq!(seen.len(), 2);
-        assert_eq!(destination(ServiceId(0), 11, Method::Tunnel).method(), Method::Tunnel);
+        let mut wanted = keys(0..=u16::MAX);
+        ids.settle_destinations(&wanted, &none).unwrap();
+        let gone = destination(ServiceId(7), 11, Method::Tunnel);
+        let (id, generation) = ids.held(&gone).unwrap();
+        wanted.remove(&gone);
+        ids.settle_destinations(&wanted, &none).unwrap();
+        (1..=3).for_each(|period| ids.quiet(period));
+        wanted.insert(gone);
+        assert_eq!(ids.settle_destinations(&wanted, &none), Ok(vec![id]), "the only one that is free");
+        let (again, other) = ids.held(&gone).unwrap();
+        assert_eq!((again, gone.method()), (id, Method::Tunnel));
+        assert_ne!(other, generation);
+        wanted.insert(destination(ServiceId(7), 12, Method::Tunnel));
+        let full = ids.settle_destinations(&wanted, &none).unwrap_err();
+        assert_eq!(full.limit, 65_536);
     }
 
     #[test]
