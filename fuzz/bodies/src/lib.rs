@@ -6,12 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod wire;
 
+pub use config::config;
 pub use wire::wire;
 
 /// A body.
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its body.
-pub const TARGETS: &[(&str, Body)] = &[("wire", wire)];
+pub const TARGETS: &[(&str, Body)] = &[("config", config), ("wire", wire)];
