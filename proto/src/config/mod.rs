@@ -33,8 +33,9 @@ pub(crate) use error::Errors;
 pub(crate) use near::near;
 pub(crate) use read::{destination_keys, service as read_service};
 pub(crate) use reader::Reader;
-pub(crate) use tree::{Node, Value};
-pub(crate) use value::{bare, quote};
+pub(crate) use tree::Node;
+pub(crate) use value::{bare, quote, serde_as_string};
+pub(crate) use words::{unknown_word, vocabulary};
 
 use toml::de::DeTable;
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::addr::{Cidr, DestAddr, Listen};
 use super::value::{Cores, Duration, Owner, Timeout, Weight};
@@ -283,7 +283,7 @@ impl Service {
 }
 
 /// How long entries of a service live without a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Timeouts {
     /// Established TCP connections.
@@ -301,7 +301,7 @@ impl Default for Timeouts {
 }
 
 /// Clients stay with the destination they were given first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Persistence {
     /// For so long after the last use.

@@ -7,7 +7,7 @@
 use super::value::ValueError;
 
 /// Declares an enum whose variants are words of the configuration.
-macro_rules! words {
+macro_rules! vocabulary {
     ($(#[$meta:meta])* $name:ident, $what:literal {
         $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)?
     }) => {
@@ -43,15 +43,15 @@ macro_rules! words {
                 let known = $name::ALL.iter().copied();
                 known.clone().find(|w| w.as_str() == text).ok_or_else(|| {
                     let list: Vec<&str> = known.map($name::as_str).collect();
-                    $crate::config::words::unknown_word($what, text, &list)
+                    $crate::config::unknown_word($what, text, &list)
                 })
             }
         }
 
-        $crate::config::value::serde_as_string!($name);
+        $crate::config::serde_as_string!($name);
     };
 }
-pub(crate) use words;
+pub(crate) use vocabulary;
 
 /// The error of a word that its vocabulary does not hold.
 pub(crate) fn unknown_word(what: &str, text: &str, known: &[&str]) -> ValueError {
@@ -62,7 +62,7 @@ pub(crate) fn unknown_word(what: &str, text: &str, known: &[&str]) -> ValueError
     )
 }
 
-words! {
+vocabulary! {
     /// How a destination is chosen for a new connection; the names are those of IPVS, and `source`.
     Scheduler, "scheduler" {
         /// Round robin.
@@ -98,7 +98,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How a packet reaches its destination.
     Forward, "forwarding method" {
         /// Network address translation: addresses and ports rewritten, replies come back through the director.
@@ -110,7 +110,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What happens to the TCP connections of a destination that is removed or fails.
     OnRemoval, "on-removal" {
         /// The client is told with a reset at its next packet, the default.
@@ -122,7 +122,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How a worker waits when nothing arrives.
     Wait, "wait mode" {
         /// Spins while busy, sleeps when idle; the default.
@@ -132,7 +132,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How an interface is attached.
     Mode, "mode" {
         /// The best that works, in the order zero-copy, copy, generic; the default.
