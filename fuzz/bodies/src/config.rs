@@ -16,7 +16,8 @@ pub fn config(input: &[u8]) {
 
 fn explain(text: &str, errors: &[ConfigError]) {
     assert!(!errors.is_empty(), "refused without a reason");
-    let lines = text.lines().count().max(1);
+    // An unexpected end is on the line that the last line break begins.
+    let lines = text.matches('\n').count() + 1;
     for error in errors {
         let shown = error.to_string();
         assert!(shown.starts_with("error: sheave.toml:"), "{shown}");
