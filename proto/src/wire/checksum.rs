@@ -26,7 +26,7 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
-        // PERF: two 32-bit halves into 64-bit sums need no carries, which lets the compiler use vectors. The
+        // Two 32-bit halves into 64-bit sums need no carries, which lets the compiler use vectors. The
         // sum cannot overflow below 16 GiB of input.
         let (words, rest) = bytes.as_chunks::<8>();
         let mut sum = self.0;
