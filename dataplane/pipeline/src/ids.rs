@@ -21,9 +21,17 @@ macro_rules! id {
 }
 
 id!(ServiceId, 32_768, "A virtual service.");
-id!(ListenId, 32_768, "One (VIP, port, protocol) that a service listens on. 15 bits, in the keys of entries.");
+id!(
+    ListenId,
+    32_768,
+    "One (VIP, port, protocol) that a service listens on. 15 bits, in the keys of entries."
+);
 id!(DestId, 65_536, "A destination: one real server's membership of one service.");
-id!(RealId, 32_768, "One (address, port, protocol) of NAT destinations. 15 bits, in the keys of reply entries.");
+id!(
+    RealId,
+    32_768,
+    "One (address, port, protocol) of NAT destinations. 15 bits, in the keys of reply entries."
+);
 
 /// Which life of a destination an entry belongs to: it changes when the destination fails or is removed, which
 /// makes its entries invalid at their next look-up, without a walk.

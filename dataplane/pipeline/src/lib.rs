@@ -7,16 +7,32 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod entry;
 pub mod ids;
 pub mod live;
 pub mod output;
 pub mod reason;
 pub mod routes;
 pub mod snapshot;
+pub mod tcp_state;
 pub mod time;
 pub mod verdict;
 
+mod answer;
+mod arp;
+mod connect;
+mod context;
+mod expire;
+mod hold;
+mod inbound;
+mod keeper;
+mod limiter;
+mod neighbours;
+mod outbound;
+mod parse;
 mod pipeline;
+mod rewrite;
+mod scheduler;
 
 pub use output::{Output, Punt};
 pub use pipeline::{Pipeline, Resolve, Settings, Shared};

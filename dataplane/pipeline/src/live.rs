@@ -55,10 +55,16 @@ pub struct ServiceLive {
     pub cursor: AtomicU64,
 }
 
+/// How often a worker has looked through its share of the connection table, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Passes(AtomicU64);
+
 /// All live state.
 pub struct Live {
     destinations: Box<[DestLive]>,
     services: Box<[ServiceLive]>,
+    passes: Box<[Passes]>,
 }
 
 impl Live {
@@ -67,6 +73,26 @@ impl Live {
         Live {
             destinations: std::iter::repeat_with(DestLive::default).take(DestId::COUNT).collect(),
             services: std::iter::repeat_with(ServiceLive::default).take(ServiceId::COUNT).collect(),
+            passes: std::iter::repeat_with(Passes::default).take(Live::WORKERS).collect(),
+        }
+    }
+
+    /// Workers, at most.
+    pub const WORKERS: usize = 256;
+
+    /// How many passes over its share of the connection table a worker has completed.
+    ///
+    /// When every worker has seen a snapshot without an id, and each has then completed two passes (one may have
+    /// been under way), no entry refers to that id any more.
+    // ORDERING: pairs with the release in `pass_completed`: who reads a count sees what that pass removed.
+    pub fn passes(&self, worker: usize) -> u64 {
+        self.passes.get(worker).map_or(0, |p| p.0.load(Ordering::Acquire))
+    }
+
+    // ORDERING: pairs with the acquire in `passes`.
+    pub(crate) fn pass_completed(&self, worker: usize) {
+        if let Some(passes) = self.passes.get(worker) {
+            passes.0.fetch_add(1, Ordering::Release);
         }
     }
 

@@ -1,10 +1,18 @@
 //! The pipeline of one worker.
 
+use crate::context::{Context, Own};
+use crate::expire::Sweeper;
+use crate::hold::Holding;
+use crate::limiter::Limiter;
 use crate::live::Live;
+use crate::neighbours::Learned;
 use crate::output::Output;
+use crate::parse::{Parsed, parse};
 use crate::snapshot::Snapshot;
 use crate::time::Time;
-use sheave_frame::{Burst, FramePool};
+use sheave_frame::{BURST, Burst, FramePool};
+use sheave_table::Table;
+use sheave_table::change::ChangeWriter;
 use std::sync::Arc;
 
 /// Who finds out a next hop's hardware address.
@@ -32,28 +40,71 @@ pub struct Settings {
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The connection table.
-    pub table: sheave_table::Table<1>,
+    /// The connection table. Its memory is the process's for good.
+    pub table: &'static Table<1>,
     /// Live state of services and destinations.
     pub live: Live,
+}
+
+impl Shared {
+    /// Over a table that lies elsewhere (in a region).
+    pub fn new(table: &'static Table<1>) -> Shared {
+        Shared { table, live: Live::new() }
+    }
+
+    /// With a table of its own for this many connections. Its memory is never given back.
+    pub fn on_heap(connections: u64, seed: u64) -> Shared {
+        Shared::new(Box::leak(Box::new(Table::on_heap(Table::<1>::slots_for(connections), seed))))
+    }
 }
 
 /// The packet path of one worker: its own mutable context beside what is shared.
 #[derive(Debug)]
 pub struct Pipeline {
-    settings: Settings,
     shared: Arc<Shared>,
-    counters: sheave_table::counters::Writer,
+    own: Own,
+    sweeper: Sweeper,
+    parsed: Vec<Parsed>,
 }
+
+/// Neighbours that a pipeline learns by itself, at most.
+const LEARNED: usize = 65_536;
 
 impl Pipeline {
     /// A pipeline over `shared`, counting into `counters`.
-    pub fn new(settings: Settings, shared: Arc<Shared>, counters: sheave_table::counters::Writer) -> Pipeline {
-        Pipeline { settings, shared, counters }
+    pub fn new(
+        settings: Settings,
+        shared: Arc<Shared>,
+        counters: sheave_table::counters::Writer,
+    ) -> Pipeline {
+        let learned = Learned::new(if settings.resolve == Resolve::Ask { LEARNED } else { 0 });
+        let own = Own {
+            settings,
+            counters,
+            holding: Holding::new(),
+            learned,
+            limiter: Limiter::new(),
+            ident: first_ident(&settings),
+            changes: None,
+        };
+        let sweeper = Sweeper::new(shared.table, settings.worker, settings.workers);
+        Pipeline { shared, own, sweeper, parsed: Vec::with_capacity(BURST) }
+    }
+
+    /// Tells every new connection, change of state and end of a connection to `changes` from now on.
+    pub fn follow(&mut self, changes: ChangeWriter) {
+        self.own.changes = Some(changes);
     }
 
     /// Handles every frame of `burst`, in order. Afterwards `burst` is empty: each frame is in `out`, held back
     /// inside, or in `pool`.
+    ///
+    /// Three passes, of which the first two only spare the third its waits for memory:
+    ///
+    /// 1. parse every frame, hash its key once, fetch the first bucket ahead;
+    /// 2. where the first bucket has no such key, fetch the second one; for replies, fetch the in-entry;
+    /// 3. handle frame by frame. Only this one looks up and changes anything, so that the result does not depend
+    ///    on the size of the burst.
     pub fn process(
         &mut self,
         now: Time,
@@ -62,27 +113,100 @@ impl Pipeline {
         pool: &mut FramePool,
         out: &mut Output,
     ) {
-        let _ = (now, snapshot, burst, pool, out);
+        let mut context = context(&mut self.own, &self.shared, now, snapshot, pool, out);
+        context.release_resolved();
+        while !burst.is_empty() {
+            let frames = burst.len().min(BURST);
+            let table = context.table();
+            self.parsed.clear();
+            self.parsed.extend(burst.iter().take(frames).map(|frame| parse(frame, snapshot, table)));
+            if frames > 1 {
+                fetch_buckets(&self.parsed, table);
+                fetch_rest(&self.parsed, table);
+            }
+            for parsed in &self.parsed {
+                let Some(frame) = burst.pop() else { break };
+                let verdict = match parsed {
+                    Parsed::Decided(reason) => context.end(frame, *reason),
+                    Parsed::Inbound(packet, listen) => context.inbound(frame, packet, *listen),
+                    Parsed::Outbound(packet, real) => context.outbound(frame, packet, *real),
+                    Parsed::Echo(ip) => context.echo(frame, ip),
+                    Parsed::Arp(arp) => context.arp(frame, arp),
+                };
+                context.conclude(verdict);
+            }
+        }
     }
 
     /// The work of a turn that no packet causes, bounded: expires entries of this worker's share of the table,
     /// releases held packets whose next hop is known by now, gives up on those that waited too long.
     pub fn tick(&mut self, now: Time, snapshot: &Snapshot, pool: &mut FramePool, out: &mut Output) {
-        let _ = (now, snapshot, pool, out);
+        let mut context = context(&mut self.own, &self.shared, now, snapshot, pool, out);
+        if context.own.holding.len() != 0 {
+            context.release_resolved();
+            context.tend_held();
+        }
+        self.sweeper.advance(&self.shared, snapshot, now, &mut self.own.changes);
     }
 
     /// Expires everything that is due at `now`, unbounded: for replay, before each frame.
     pub fn expire_due(&mut self, now: Time, snapshot: &Snapshot) {
-        let _ = (now, snapshot);
+        self.sweeper.catch_up(&self.shared, snapshot, now, &mut self.own.changes);
     }
 
     /// When `tick` next has something to do: how long an idle worker may sleep.
     pub fn next_due(&self, now: Time) -> Time {
-        now.after(Time::SECOND / 4)
+        let sweep = self.sweeper.next_due(&self.shared, now);
+        self.own.holding.next_due().map_or(sweep, |held| held.min(sweep))
     }
 
     /// Frames held back inside, for the conservation check.
     pub fn held(&self) -> usize {
-        0
+        self.own.holding.len()
     }
+
+    /// Gives up on all held packets: at the end, so that no frame is lost.
+    pub fn give_back(&mut self, pool: &mut FramePool) {
+        self.own.holding.clear(pool);
+    }
+}
+
+fn context<'a>(
+    own: &'a mut Own,
+    shared: &'a Shared,
+    now: Time,
+    snapshot: &'a Snapshot,
+    pool: &'a mut FramePool,
+    out: &'a mut Output,
+) -> Context<'a> {
+    Context { now, tick: now.tick(), snapshot, shared, own, pool, out }
+}
+
+fn fetch_buckets(parsed: &[Parsed], table: &Table<1>) {
+    for parsed in parsed {
+        if let Parsed::Inbound(packet, _) | Parsed::Outbound(packet, _) = parsed {
+            table.prefetch(packet.hash);
+        }
+    }
+}
+
+fn fetch_rest(parsed: &[Parsed], table: &Table<1>) {
+    for parsed in parsed {
+        match parsed {
+            Parsed::Inbound(packet, _) if !table.contains_first(&packet.key, packet.hash) => {
+                table.prefetch_second(packet.hash);
+            }
+            Parsed::Outbound(packet, _) => match table.get(&packet.key, packet.hash) {
+                Some(found) => table.prefetch_handle(crate::entry::Reply::from(found.payload).of),
+                None => table.prefetch_second(packet.hash),
+            },
+            _ => {}
+        }
+    }
+}
+
+/// Different workers start at different numbers, and seeds at different ones again.
+fn first_ident(settings: &Settings) -> u16 {
+    let mixed = (settings.seed ^ (settings.worker as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as u16
 }

@@ -71,7 +71,7 @@ reasons! {
     Martian             Drop "martian-source" "source is loopback, multicast, broadcast, unspecified or the VIP itself";
     TcpTruncated        Drop "tcp-truncated" "TCP header cut short";
     TcpOffset           Drop "tcp-data-offset" "TCP data offset below 5 or beyond the segment";
-    TcpFlags            Drop "tcp-flags" "TCP flags that contradict each other (SYN with FIN or RST, or none at all)";
+    TcpFlags            Drop "tcp-flags" "a TCP segment that would open a connection and close it at once (SYN with FIN)";
     UdpTruncated        Drop "udp-truncated" "UDP header cut short";
     UdpLength           Drop "udp-length" "UDP length below 8 or beyond the packet";
     IcmpTruncated       Drop "icmp-truncated" "ICMP message cut short";

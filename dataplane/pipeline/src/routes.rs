@@ -56,12 +56,8 @@ impl Routes {
     /// The most specific route to `to`.
     pub fn lookup(&self, to: IpAddr) -> Option<Route> {
         match to {
-            IpAddr::V4(a) => {
-                self.v4.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v4(*p))).copied())
-            }
-            IpAddr::V6(a) => {
-                self.v6.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v6(*p))).copied())
-            }
+            IpAddr::V4(a) => self.v4.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v4(*p))).copied()),
+            IpAddr::V6(a) => self.v6.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v6(*p))).copied()),
         }
     }
 }

@@ -145,6 +145,25 @@ pub struct Real {
     pub proto: Proto,
 }
 
+/// What weighted round robin needs to know of a pool's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Weights {
+    /// The largest.
+    pub(crate) max: u32,
+    /// The greatest common divisor of those above 0; 0 when there are none.
+    pub(crate) gcd: u32,
+}
+
+impl Weights {
+    fn of(weights: impl Iterator<Item = u32>) -> Weights {
+        fn gcd(a: u32, b: u32) -> u32 {
+            if b == 0 { a } else { gcd(b, a % b) }
+        }
+        weights
+            .fold(Weights::default(), |w, weight| Weights { max: w.max.max(weight), gcd: gcd(w.gcd, weight) })
+    }
+}
+
 /// The picture. Sparse arrays by id; absent means removed.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -162,6 +181,8 @@ pub struct Snapshot {
     /// VIP and interface pairs on which ARP for the VIP is answered.
     answers: HashSet<(PortId, IpAddr), foldhash::fast::FixedState>,
     neighbours: HashMap<(PortId, IpAddr), Mac, foldhash::fast::FixedState>,
+    /// Of each service's pool, by service id: worked out once, used for every new connection.
+    weights: Vec<Weights>,
     /// Routes to everything that is not a destination (clients, mostly).
     pub routes: Routes,
 }
@@ -188,6 +209,18 @@ impl Snapshot {
     #[inline]
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(id.index())?.as_ref()
+    }
+
+    /// All services with their ids.
+    pub fn services(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
+        (0u16..).zip(&self.services).filter_map(|(i, x)| Some((ServiceId(i), x.as_ref()?)))
+    }
+
+    /// A listen and its service.
+    #[inline]
+    pub fn serving(&self, id: ListenId) -> Option<(&Listen, &Service)> {
+        let listen = self.listen(id)?;
+        Some((listen, self.service(listen.service)?))
     }
 
     /// A listen.
@@ -272,6 +305,12 @@ impl Snapshot {
     #[inline]
     pub fn neighbour(&self, port: PortId, addr: IpAddr) -> Option<Mac> {
         self.neighbours.get(&(port, addr)).copied()
+    }
+
+    /// What is known of the weights of a service's pool.
+    #[inline]
+    pub(crate) fn weights(&self, id: ServiceId) -> Weights {
+        self.weights.get(id.index()).copied().unwrap_or_default()
     }
 
     /// The way to any address, by route and neighbour.
@@ -363,6 +402,11 @@ impl SnapshotBuilder {
     pub fn build(mut self) -> Snapshot {
         let Snapshot { own, vips, .. } = &mut self.snapshot;
         own.retain(|addr| !vips.contains(addr));
+        let weights = self.snapshot.services.iter().map(|service| {
+            let pool = service.as_ref().map_or(&[][..], |s| &s.pool);
+            Weights::of(pool.iter().filter_map(|id| self.snapshot.destination(*id)).map(|d| d.weight))
+        });
+        self.snapshot.weights = weights.collect();
         self.snapshot
     }
 }

@@ -31,17 +31,36 @@ impl Time {
 }
 
 impl Tick {
+    /// Seconds by which the clocks of two workers may differ: each reads its own once a turn.
+    const SKEW: u16 = 1024;
+
+    /// Whole seconds from `self` to `now`; 0 when `self` lies ahead, written by a worker that read its clock
+    /// later.
+    #[inline]
+    pub fn age(self, now: Tick) -> Seconds {
+        let age = now.0.wrapping_sub(self.0);
+        Seconds(if age > u16::MAX - Tick::SKEW { 0 } else { age })
+    }
+
     /// Whether an entry last used at `self` has outlived `timeout` at `now`. Never early: a started second does
     /// not count.
     #[inline]
     pub fn expired(self, timeout: Seconds, now: Tick) -> bool {
-        now.0.wrapping_sub(self.0) > timeout.0
+        self.age(now) > timeout
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_ahead_is_no_age() {
+        assert_eq!(Tick(7).age(Tick(5)), Seconds(0));
+        assert_eq!(Tick(3).age(Tick(u16::MAX)), Seconds(0));
+        assert_eq!(Tick(u16::MAX).age(Tick(3)), Seconds(4));
+        assert_eq!(Tick(0).age(Tick(43_200)), Seconds(43_200));
+    }
 
     #[test]
     fn expiry_is_never_early_and_at_most_a_second_late_across_the_wrap() {

@@ -1,0 +1,174 @@
+//! What the handling of one packet works with, and the ways in which it can end.
+
+use crate::counters::{self, Traffic};
+use crate::hold::Holding;
+use crate::ids::{DestId, ServiceId};
+use crate::keeper::Keeper;
+use crate::limiter::Limiter;
+use crate::neighbours::Learned;
+use crate::output::Output;
+use crate::pipeline::{Resolve, Settings, Shared};
+use crate::reason::Reason;
+use crate::snapshot::{NextHop, Snapshot};
+use crate::time::{Tick, Time};
+use crate::verdict::{Verdict, VerdictKind};
+use sheave_frame::{Frame, FramePool, PortId};
+use sheave_proto::wire::eth::{self, Mac, ethertype};
+use sheave_table::Table;
+use sheave_table::change::ChangeWriter;
+use sheave_table::counters::Writer;
+use std::net::Ipv4Addr;
+
+/// What a worker's pipeline keeps to itself between packets.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) settings: Settings,
+    pub(crate) counters: Writer,
+    pub(crate) holding: Holding,
+    pub(crate) learned: Learned,
+    pub(crate) limiter: Limiter,
+    pub(crate) ident: u16,
+    pub(crate) changes: Option<ChangeWriter>,
+}
+
+/// Which counters a forwarded packet moves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Account {
+    pub(crate) service: ServiceId,
+    pub(crate) destination: DestId,
+    pub(crate) outbound: bool,
+    pub(crate) bytes: u64,
+}
+
+/// Everything that one packet is handled with.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Time,
+    pub(crate) tick: Tick,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) shared: &'a Shared,
+    pub(crate) own: &'a mut Own,
+    pub(crate) pool: &'a mut FramePool,
+    pub(crate) out: &'a mut Output,
+}
+
+impl<'a> Context<'a> {
+    /// The connection table.
+    #[inline]
+    pub(crate) fn table(&self) -> &'a Table<1> {
+        self.shared.table
+    }
+
+    /// Ends a packet that goes nowhere from here: drops it or passes it to the kernel, by the kind of `reason`.
+    #[inline]
+    pub(crate) fn end(&mut self, frame: Frame, reason: Reason) -> Verdict {
+        if reason.kind() == VerdictKind::Pass {
+            return match self.out.passes.push(frame) {
+                Ok(()) => Verdict::because(reason),
+                Err(frame) => self.end(frame, Reason::PassQueueFull),
+            };
+        }
+        debug_assert!(
+            matches!(reason.kind(), VerdictKind::Drop | VerdictKind::Punt),
+            "{reason} is not the end of a frame"
+        );
+        self.pool.release(frame);
+        Verdict::because(reason)
+    }
+
+    /// Sends a finished IPv4 packet, all but its Ethernet header, to a real server or a client.
+    #[inline]
+    pub(crate) fn forward(&mut self, frame: Frame, hop: NextHop, account: Account) -> Verdict {
+        let Account { service, destination, .. } = account;
+        match self.deliver(frame, hop, Some(account)) {
+            Ok(()) => Verdict::forward(service, destination),
+            Err(reason) => Verdict::because(reason).of(service).to(destination),
+        }
+    }
+
+    /// Sends a packet of the director's own to the client or real server `to`: the answer to a packet that got
+    /// the outcome `reason`.
+    pub(crate) fn reply(&mut self, frame: Frame, to: Ipv4Addr, reason: Reason) -> Verdict {
+        let Some(hop) = self.snapshot.next_hop(to.into()) else {
+            return self.end(frame, Reason::NoRoute);
+        };
+        Verdict::because(self.deliver(frame, hop, None).err().unwrap_or(reason))
+    }
+
+    /// Puts the Ethernet header on and sends. Otherwise holds the frame back or drops it, and says why.
+    #[inline]
+    fn deliver(&mut self, mut frame: Frame, hop: NextHop, account: Option<Account>) -> Result<(), Reason> {
+        let Some(mac) = hop.mac.or_else(|| self.own.learned.get(hop.port, hop.neighbour)) else {
+            return self.hold(frame, hop, account);
+        };
+        if !self.address(&mut frame, hop.port, mac) {
+            self.pool.release(frame);
+            return Err(Reason::NoRoute);
+        }
+        if let Some(account) = account {
+            self.count(account);
+        }
+        self.out.sends.push((hop.port, frame));
+        Ok(())
+    }
+
+    /// Writes the Ethernet header of a frame that leaves by `port`; `false` if that is not an interface.
+    #[inline]
+    pub(crate) fn address(&self, frame: &mut Frame, port: PortId, to: Mac) -> bool {
+        let header = frame.bytes_mut().first_chunk_mut::<{ eth::HEADER_LEN }>();
+        match (self.snapshot.interface(port), header) {
+            (Some(interface), Some(header)) => {
+                eth::emit(header, to, interface.mac, ethertype::IPV4);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts a packet of a connection.
+    #[inline]
+    pub(crate) fn count(&self, account: Account) {
+        let (packets, bytes) = if account.outbound {
+            (Traffic::OutPackets, Traffic::OutBytes)
+        } else {
+            (Traffic::InPackets, Traffic::InBytes)
+        };
+        let page = &self.own.counters;
+        page.add(counters::service(account.service, packets), 1);
+        page.add(counters::service(account.service, bytes), account.bytes);
+        page.add(counters::destination(account.destination, packets), 1);
+        page.add(counters::destination(account.destination, bytes), account.bytes);
+    }
+
+    /// Counts a new connection.
+    pub(crate) fn count_connection(&self, service: ServiceId, destination: DestId) {
+        self.own.counters.add(counters::service(service, Traffic::Conns), 1);
+        self.own.counters.add(counters::destination(destination, Traffic::Conns), 1);
+    }
+
+    /// The verdict of an input frame, counted and noted.
+    #[inline]
+    pub(crate) fn conclude(&mut self, verdict: Verdict) {
+        self.own.counters.add(counters::verdict(verdict.kind()), 1);
+        if let Some(reason) = verdict.reason() {
+            self.own.counters.add(counters::reason(reason), 1);
+        }
+        self.out.verdicts.push(verdict);
+    }
+
+    /// The next identification for an IP header of our own.
+    pub(crate) fn ident(&mut self) -> u16 {
+        self.own.ident = self.own.ident.wrapping_add(1);
+        self.own.ident
+    }
+
+    /// Whether the pipeline resolves neighbours itself.
+    pub(crate) fn asks(&self) -> bool {
+        self.own.settings.resolve == Resolve::Ask
+    }
+
+    /// The connections as this packet sees them.
+    #[inline]
+    pub(crate) fn keeper(&mut self) -> Keeper<'_> {
+        Keeper::new(self.shared, self.snapshot, self.tick, &mut self.own.changes)
+    }
+}

@@ -1,0 +1,321 @@
+//! What a connection's entries hold: the 54 bits of payload that the table leaves to its user, and the keys.
+//!
+//! ```text
+//!  in-entry: key = client address 32 | client port 16 | 0 | listen 15
+//!
+//!   53   50 49          42 41                 26 25     20 19    16 15                  0
+//!  +-------+--------------+---------------------+---------+--------+---------------------+
+//!  | spare |  generation  |     destination     |  flags  | state  |   tick of last use  |
+//!  +-------+--------------+---------------------+---------+--------+---------------------+
+//!
+//!  out-entry (NAT): key = client address 32 | client port 16 | 1 | real 15
+//!
+//!   53 52                                                                                0
+//!  +--+-----------------------------------------------------------------------------------+
+//!  |T |                     handle of the in-entry                                        |
+//!  +--+-----------------------------------------------------------------------------------+
+//! ```
+//!
+//! The in-entry holds the one authoritative word of a connection; packets of either direction change it. An
+//! out-entry is tentative (T) from before its in-entry is published until after: whoever meets it then must not
+//! take it for a leftover.
+
+use crate::ids::{DestId, Generation, ListenId, RealId};
+use crate::snapshot::Timeouts;
+use crate::tcp_state::TcpState;
+use crate::time::{Seconds, Tick};
+use sheave_table::{Handle, Payload};
+use std::net::Ipv4Addr;
+
+/// The key of an entry.
+pub type Key = [u64; 1];
+
+const OUT: u64 = 0x8000;
+const ID_MASK: u64 = 0x7fff;
+
+fn client(addr: Ipv4Addr, port: u16) -> u64 {
+    (u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16)
+}
+
+/// The key of packets from a client to a listen.
+#[inline]
+pub fn in_key(addr: Ipv4Addr, port: u16, listen: ListenId) -> Key {
+    [client(addr, port) | (u64::from(listen.0) & ID_MASK)]
+}
+
+/// The key of packets from a real server to a client.
+#[inline]
+pub fn out_key(addr: Ipv4Addr, port: u16, real: RealId) -> Key {
+    [client(addr, port) | OUT | (u64::from(real.0) & ID_MASK)]
+}
+
+/// What a key is the key of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Packets from the client to this listen.
+    In(ListenId),
+    /// Packets from this real server to the client.
+    Out(RealId),
+}
+
+/// A key taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyParts {
+    /// The client's address.
+    pub client: Ipv4Addr,
+    /// The client's port, host order.
+    pub port: u16,
+    /// The rest.
+    pub side: Side,
+}
+
+impl KeyParts {
+    /// Takes a key apart.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of the word")]
+    pub fn of(key: Key) -> KeyParts {
+        let id = (key[0] & ID_MASK) as u16;
+        KeyParts {
+            client: Ipv4Addr::from_bits((key[0] >> 32) as u32),
+            port: (key[0] >> 16) as u16,
+            side: if key[0] & OUT == 0 { Side::In(ListenId(id)) } else { Side::Out(RealId(id)) },
+        }
+    }
+}
+
+/// Whether two keys are of the same client and client port.
+#[inline]
+pub(crate) fn same_client(a: Key, b: Key) -> bool {
+    a[0] >> 16 == b[0] >> 16
+}
+
+/// The state of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// TCP, in this state.
+    Tcp(TcpState),
+    /// UDP has one state.
+    Udp,
+}
+
+impl State {
+    const UDP_CODE: u64 = 15;
+
+    #[inline]
+    fn code(self) -> u64 {
+        match self {
+            State::Tcp(tcp) => tcp as u64,
+            State::Udp => State::UDP_CODE,
+        }
+    }
+
+    #[inline]
+    fn from_code(code: u64) -> State {
+        match code {
+            State::UDP_CODE => State::Udp,
+            code => State::Tcp(TcpState::from_code(code)),
+        }
+    }
+
+    /// Whether IPVS counts a connection in this state as active.
+    #[inline]
+    pub fn is_active(self) -> bool {
+        matches!(self, State::Tcp(tcp) if tcp.is_active())
+    }
+
+    /// How long an entry in this state outlives its last packet.
+    #[inline]
+    pub fn timeout(self, timeouts: &Timeouts) -> Seconds {
+        match self {
+            State::Udp => timeouts.udp,
+            State::Tcp(tcp) => tcp.timeout(timeouts),
+        }
+    }
+
+    /// The name, as in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Udp => "UDP",
+            State::Tcp(tcp) => tcp.name(),
+        }
+    }
+}
+
+/// Flags of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// None set.
+    pub const NONE: Flags = Flags(0);
+    /// The real server's packets do not pass the director (DR, TUN).
+    pub const NO_OUTPUT: Flags = Flags(1);
+    /// The destination field is the index of a side record.
+    pub const SIDE: Flags = Flags(1 << 1);
+    /// Belongs to a persistence template or another connection.
+    pub const CONTROLLED: Flags = Flags(1 << 2);
+    /// Was established once.
+    pub const ASSURED: Flags = Flags(1 << 3);
+    /// Its destination was removed: the field no longer counts, only what becomes of the connection is open.
+    pub const DETACHED: Flags = Flags(1 << 4);
+
+    const BITS: u32 = 6;
+
+    /// Whether all of `flags` are set.
+    #[inline]
+    pub const fn contains(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// These and `flags`.
+    #[inline]
+    pub const fn with(self, flags: Flags) -> Flags {
+        Flags(self.0 | flags.0)
+    }
+
+    /// These without `flags`.
+    #[inline]
+    pub const fn without(self, flags: Flags) -> Flags {
+        Flags(self.0 & !flags.0)
+    }
+}
+
+/// The payload of an in-entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was last used.
+    pub tick: Tick,
+    /// Its state.
+    pub state: State,
+    /// Its flags.
+    pub flags: Flags,
+    /// Where it goes.
+    pub destination: DestId,
+    /// Which life of that destination.
+    pub generation: Generation,
+}
+
+const STATE_AT: u32 = 16;
+const FLAGS_AT: u32 = 20;
+const DESTINATION_AT: u32 = 26;
+const GENERATION_AT: u32 = 42;
+
+impl Entry {
+    /// The payload that says this.
+    #[inline]
+    pub fn payload(self) -> Payload {
+        Payload::new(
+            u64::from(self.tick.0)
+                | (self.state.code() << STATE_AT)
+                | (u64::from(self.flags.0) << FLAGS_AT)
+                | (u64::from(self.destination.0) << DESTINATION_AT)
+                | (u64::from(self.generation.0) << GENERATION_AT),
+        )
+    }
+
+    /// Whether its destination counts it as active; `None` when it counts it no more.
+    #[inline]
+    pub(crate) fn counted(self) -> Option<bool> {
+        (!self.flags.contains(Flags::DETACHED)).then(|| self.state.is_active())
+    }
+
+    /// Whether it has outlived the timeout of its state.
+    #[inline]
+    pub fn expired(self, timeouts: &Timeouts, now: Tick) -> bool {
+        self.tick.expired(self.state.timeout(timeouts), now)
+    }
+}
+
+impl From<Payload> for Entry {
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of the word")]
+    fn from(payload: Payload) -> Entry {
+        let bits = payload.bits();
+        Entry {
+            tick: Tick(bits as u16),
+            state: State::from_code((bits >> STATE_AT) & 0xf),
+            flags: Flags((bits >> FLAGS_AT) as u8 & ((1 << Flags::BITS) - 1)),
+            destination: DestId((bits >> DESTINATION_AT) as u16),
+            generation: Generation((bits >> GENERATION_AT) as u8),
+        }
+    }
+}
+
+/// The payload of an out-entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// The in-entry.
+    pub of: Handle,
+    /// The in-entry is not published yet.
+    pub tentative: bool,
+}
+
+impl Reply {
+    const TENTATIVE: u64 = 1 << (Payload::BITS - 1);
+
+    /// The payload that says this.
+    #[inline]
+    pub fn payload(self) -> Payload {
+        Payload::new(self.of.bits() | if self.tentative { Reply::TENTATIVE } else { 0 })
+    }
+}
+
+impl From<Payload> for Reply {
+    #[inline]
+    fn from(payload: Payload) -> Reply {
+        let bits = payload.bits();
+        Reply { of: Handle::from_bits(bits & !Reply::TENTATIVE), tentative: bits & Reply::TENTATIVE != 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn fields_lie_where_the_picture_says() {
+        let entry = Entry {
+            tick: Tick(0x1234),
+            state: State::Tcp(TcpState::FinWait),
+            flags: Flags::ASSURED.with(Flags::NO_OUTPUT),
+            destination: DestId(0xabcd),
+            generation: Generation(0xff),
+        };
+        assert_eq!(
+            entry.payload().bits(),
+            (0xff << 42) | (0xabcd << 26) | (0b1001 << 20) | (4 << 16) | 0x1234
+        );
+        assert_eq!(in_key(Ipv4Addr::new(192, 0, 2, 1), 0x1f90, ListenId(5)), [0xc000_0201_1f90_0005]);
+        assert_eq!(out_key(Ipv4Addr::new(192, 0, 2, 1), 0x1f90, RealId(5)), [0xc000_0201_1f90_8005]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_payload_reads_back(tick: u16, state in 0u64..16, flags in 0u8..64, dest: u16, generation: u8) {
+            let state = State::from_code(state);
+            let entry = Entry {
+                tick: Tick(tick), state, flags: Flags(flags), destination: DestId(dest),
+                generation: Generation(generation),
+            };
+            prop_assert_eq!(Entry::from(entry.payload()), entry);
+        }
+
+        #[test]
+        fn a_reply_reads_back(bits in 0u64..1 << 53, tentative: bool) {
+            let reply = Reply { of: Handle::from_bits(bits), tentative };
+            prop_assert_eq!(Reply::from(reply.payload()), reply);
+        }
+
+        #[test]
+        fn a_key_comes_apart(addr: u32, port: u16, id in 0u16..0x8000, out: bool) {
+            let client = Ipv4Addr::from_bits(addr);
+            let (key, side) = if out {
+                (out_key(client, port, RealId(id)), Side::Out(RealId(id)))
+            } else {
+                (in_key(client, port, ListenId(id)), Side::In(ListenId(id)))
+            };
+            prop_assert_eq!(KeyParts::of(key), KeyParts { client, port, side });
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Packets from clients to a listen.
+
+use crate::connect::Chosen;
+use crate::context::{Account, Context};
+use crate::entry::{Flags, State};
+use crate::ids::{DestId, ListenId, ServiceId};
+use crate::keeper::{Connection, destination_of};
+use crate::parse::Packet;
+use crate::reason::Reason;
+use crate::rewrite;
+use crate::snapshot::{Destination, Method, OnRemoval, Service};
+use crate::tcp_state::{Event, Seen, TcpState, next};
+use crate::verdict::Verdict;
+use sheave_frame::Frame;
+use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tcp::TcpFlags;
+use sheave_proto::wire::{icmpv4, ipip};
+use sheave_table::Update;
+use std::net::Ipv4Addr;
+
+/// Times that a packet looks again because another worker changed its entry meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// The service that a packet is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Served<'s> {
+    pub(crate) service: &'s Service,
+    pub(crate) id: ServiceId,
+}
+
+/// What is to become of a packet.
+pub(crate) enum Step<'s> {
+    /// It goes to this destination.
+    To(DestId, &'s Destination),
+    /// It ends here.
+    Refuse(Reason),
+    /// Its entry changed: look again.
+    Again,
+}
+
+impl<'a> Context<'a> {
+    /// Handles a packet from a client.
+    ///
+    /// Cost, from frequent to rare: a packet of a known connection is one look-up, at most one write to its entry
+    /// a second, and a rewrite; one that opens a connection reserves an entry (two under NAT) and schedules.
+    pub(crate) fn inbound(&mut self, frame: Frame, packet: &Packet, id: ListenId) -> Verdict {
+        let Some((listen, service)) = self.snapshot.serving(id) else {
+            return self.end(frame, Reason::NoService);
+        };
+        let served = Served { service, id: listen.service };
+        for _ in 0..ATTEMPTS {
+            let step = match self.table().get(&packet.key, packet.hash) {
+                Some(found) => {
+                    let connection =
+                        Connection { handle: found.handle, key: packet.key, payload: found.payload };
+                    self.follow(packet, served, connection)
+                }
+                None => self.connect(packet, served),
+            };
+            match step {
+                Step::To(destination, d) => {
+                    return self.send_in(
+                        frame,
+                        packet,
+                        Chosen { service: served.id, id: destination, destination: d },
+                    );
+                }
+                Step::Refuse(reason) => return self.refuse(frame, packet, reason).of(served.id),
+                Step::Again => {}
+            }
+        }
+        self.end(frame, Reason::EntryBusy).of(served.id)
+    }
+
+    /// A packet of a connection that has an entry.
+    #[inline]
+    fn follow(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
+        let entry = connection.entry();
+        if entry.expired(&served.service.timeouts, self.tick) {
+            self.keeper().retire(connection);
+            return Step::Again;
+        }
+        let Some(destination) = destination_of(self.snapshot, served.id, entry) else {
+            return self.orphaned(packet, served, connection);
+        };
+        if packet.proto == Proto::Tcp && packet.opens() && is_over(entry.state, entry.flags) {
+            self.keeper().retire(connection);
+            return Step::Again;
+        }
+        if packet.ip.ttl <= 1 {
+            return Step::Refuse(Reason::TtlExceeded);
+        }
+        let seen = if entry.flags.contains(Flags::NO_OUTPUT) { Seen::InOnly } else { Seen::In };
+        match self.touch(connection, packet, seen) {
+            Ok(()) => Step::To(entry.destination, destination),
+            Err(Gone) => Step::Again,
+        }
+    }
+
+    /// A packet of a connection whose destination was removed or has failed.
+    #[cold]
+    fn orphaned(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
+        let reset = packet.flags.contains(TcpFlags::RST);
+        match served.service.on_removal {
+            _ if packet.opens() => {
+                self.keeper().retire(connection);
+                Step::Again
+            }
+            OnRemoval::Reset => {
+                self.keeper().retire(connection);
+                // A reset is not answered.
+                Step::Refuse(if reset { Reason::Removed } else { Reason::Reset })
+            }
+            OnRemoval::Keep | OnRemoval::Drop => Step::Refuse(Reason::Removed),
+        }
+    }
+
+    /// Notes a packet in its connection's entry: when, and what it does to the state.
+    #[inline]
+    pub(crate) fn touch(&mut self, connection: Connection, packet: &Packet, seen: Seen) -> Result<(), Gone> {
+        let mut connection = connection;
+        let event = Event::of(packet.flags);
+        for _ in 0..ATTEMPTS {
+            let old = connection.entry();
+            let mut new = old;
+            if old.tick.age(self.tick).0 > 0 {
+                new.tick = self.tick;
+            }
+            if let (State::Tcp(state), Some(event)) = (old.state, event) {
+                let state = next(state, seen, event);
+                new.state = State::Tcp(state);
+                if state == TcpState::Established {
+                    new.flags = new.flags.with(Flags::ASSURED);
+                }
+            }
+            if seen == Seen::Out {
+                new.flags = new.flags.without(Flags::NO_OUTPUT).with(Flags::ASSURED);
+            }
+            if new == old {
+                return Ok(());
+            }
+            match self.keeper().update(connection, new) {
+                Ok(()) => return Ok(()),
+                Err(Update::Gone) => return Err(Gone),
+                Err(Update::Changed(payload)) => connection.payload = payload,
+            }
+            if connection.entry().flags.contains(Flags::DETACHED) {
+                return Err(Gone);
+            }
+        }
+        // So many others keep it alive that this packet need not.
+        Ok(())
+    }
+
+    /// Sends a client's packet on to its destination.
+    #[inline]
+    fn send_in(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
+        let Chosen { service, id, destination } = to;
+        let named = |verdict: Verdict| verdict.of(service).to(id);
+        let Some((hop, mtu)) = destination
+            .next_hop
+            .and_then(|hop| Some((hop, usize::from(self.snapshot.interface(hop.port)?.mtu))))
+        else {
+            return named(self.end(frame, Reason::NoRoute));
+        };
+        let overhead = if destination.method == Method::Tunnel { ipip::OVERHEAD } else { 0 };
+        if packet.ip.total_len + overhead > mtu {
+            let usable = u16::try_from(mtu.saturating_sub(overhead)).unwrap_or(u16::MAX);
+            return named(self.too_large(frame, packet, usable, Some(packet.ip.dst)));
+        }
+        let written = match destination.method {
+            Method::Nat => rewrite::nat_in(&mut frame, packet, destination),
+            Method::DirectRoute => rewrite::direct(&mut frame, packet),
+            Method::Tunnel => {
+                let ident = self.ident();
+                rewrite::tunnel(&mut frame, packet, destination, ident)
+            }
+        };
+        match written {
+            Ok(()) => {
+                let account = Account { service, destination: id, outbound: false, bytes: packet.bytes() };
+                self.forward(frame, hop, account)
+            }
+            Err(reason) => named(self.end(frame, reason)),
+        }
+    }
+
+    /// A packet that is larger than the way out: tells its sender, if it asked to be told.
+    #[cold]
+    pub(crate) fn too_large(
+        &mut self,
+        frame: Frame,
+        packet: &Packet,
+        mtu: u16,
+        source: Option<Ipv4Addr>,
+    ) -> Verdict {
+        if !packet.ip.df {
+            return self.end(frame, Reason::FragmentingUnsupported);
+        }
+        let error = icmpv4::Error::FragmentationNeeded { mtu };
+        self.error(frame, &packet.ip, source, error, [Reason::FragNeeded, Reason::FragNeededQuiet])
+    }
+
+    /// Ends a client's packet, with an answer where the reason is one.
+    #[cold]
+    fn refuse(&mut self, frame: Frame, packet: &Packet, reason: Reason) -> Verdict {
+        let vip = Some(packet.ip.dst);
+        match reason {
+            Reason::TtlExceeded => {
+                let reasons = [reason, Reason::TtlExceededQuiet];
+                self.error(frame, &packet.ip, vip, icmpv4::Error::TimeExceeded, reasons)
+            }
+            Reason::NoDestination => {
+                let reasons = [reason, Reason::NoDestinationQuiet];
+                self.error(frame, &packet.ip, vip, icmpv4::Error::PortUnreachable, reasons)
+            }
+            Reason::Reset => self.reset(frame, packet),
+            _ => self.end(frame, reason),
+        }
+    }
+}
+
+/// The connection's entry is gone, or no longer of use.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// Whether a SYN starts a new connection under the key of one in this state.
+fn is_over(state: State, flags: Flags) -> bool {
+    match state {
+        State::Tcp(TcpState::TimeWait | TcpState::Close) => true,
+        State::Tcp(TcpState::FinWait) => flags.contains(Flags::NO_OUTPUT),
+        _ => false,
+    }
+}

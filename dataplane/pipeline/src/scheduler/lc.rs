@@ -1,0 +1,9 @@
+//! Least connections: the smallest overhead, the first on ties. Weights count only as zero or not.
+
+use super::Pool;
+use crate::ids::DestId;
+
+pub(super) fn pick(pool: &Pool<'_>) -> Option<DestId> {
+    // `min_by_key` gives the first of equals.
+    pool.all_usable().map(|(id, _)| id).min_by_key(|id| pool.live.destination(*id).overhead())
+}
