@@ -244,7 +244,33 @@ impl<const K: usize> Table<K> {
         })
     }
 
-    /// Clears a slot that is the caller's to clear.
+    #[cfg(all(test, loom))]
+    pub(crate) fn secrets_for_models(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Puts a table right that an earlier process left behind: gives up what it had claimed or was removing, and
+    /// counts what lives. Only before anybody else uses the table.
+    #[cfg(not(loom))]
+    pub(crate) fn recover(&self) {
+        for (i, slot) in self.slots.iter().enumerate() {
+            let word = slot.word();
+            let handle = Handle::new(i, word.generation());
+            match word.phase() {
+                Phase::Free => {}
+                Phase::Pending | Phase::Dying => slot.clear(word.generation()),
+                Phase::Live => {
+                    self.count_in(handle);
+                    if self.in_overflow(handle) {
+                        // ORDERING: Relaxed, nobody else is here yet.
+                        self.overflowed.0.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Frees a dying slot that is the caller's to free.
     pub(crate) fn give_up(&self, handle: Handle) {
         let Some(slot) = self.slot(handle) else { return };
         slot.clear(handle.generation());

@@ -55,3 +55,12 @@ fn splitmix(state: &mut u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+/// A check of words against damage, not against malice. Pinned as the hash is.
+#[cfg(not(loom))]
+pub(crate) fn checksum(words: impl IntoIterator<Item = u64>) -> u64 {
+    let secrets = Secrets::new(0);
+    let step = |sum: u64, word| fold(sum.rotate_left(23) ^ word ^ secrets.start, secrets.round);
+    let (sum, count) = words.into_iter().fold((0, 0), |(sum, count), word| (step(sum, word), count + 1));
+    step(sum, count)
+}

@@ -1,7 +1,8 @@
 //! What workers and the control thread share: connection tables, their memory, snapshot publication, counter
 //! pages and rings.
 //!
-//! Owns: [`Table`] (entries by key, found without a lock), [`Slab`] (side records), [`Publisher`] and [`Reader`] (immutable snapshots),
+//! Owns: [`Table`] (entries by key, found without a lock), the `region` (the tables' memory as one versioned,
+//! pointer-free piece), [`Slab`] (side records), [`Publisher`] and [`Reader`] (immutable snapshots),
 //! [`CounterPage`], [`spsc`] rings and the [`change`] ring.
 //!
 //! Invariants:
@@ -16,6 +17,10 @@
 
 mod conn;
 mod hash;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(not(loom))]
+mod mapping;
 mod memory;
 mod places;
 mod reserve;
@@ -27,6 +32,8 @@ mod word;
 pub mod change;
 pub mod counters;
 pub mod publish;
+#[cfg(not(loom))]
+pub mod region;
 pub mod slab;
 pub mod spsc;
 
@@ -34,6 +41,8 @@ pub use conn::{Found, Table, Update};
 pub use counters::CounterPage;
 pub use hash::Hash;
 pub use publish::{Publisher, Reader};
+#[cfg(not(loom))]
+pub use region::{Region, RegionConfig};
 pub use reserve::{Killed, Reservation, Reserve};
 pub use slab::{RecordId, Slab};
 pub use sweep::{SweepCursor, Swept, Verdict};

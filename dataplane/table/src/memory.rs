@@ -3,18 +3,19 @@
 //! JUSTIFICATION: a table or a page of counters can have hundreds of megabytes of which little is used. The
 //! allocator hands such memory out as fresh zero pages; safe code can only build it by writing every element.
 
-/// Types for which zeroed memory is a valid value.
+/// Types that are atomic words and nothing else.
 ///
 /// # Safety
-/// All bytes zero must be a valid value, equal to that of [`Zeroable::zero`], and dropping it must do nothing.
-pub(crate) unsafe trait Zeroable: Sized {
+/// Any bytes must be a valid value, and may become any others at any moment; all zero must be the value of
+/// [`AtomicWords::zero`]. Dropping one must do nothing.
+pub(crate) unsafe trait AtomicWords: Sized {
     /// The value that zeroed memory stands for, for models, whose atomics are more than their bytes.
     #[cfg_attr(not(loom), expect(dead_code, reason = "loom builds only"))]
     fn zero() -> Self;
 }
 
-// SAFETY: zeroes are an atomic zero.
-unsafe impl Zeroable for crate::sync::AtomicU64 {
+// SAFETY: one atomic word.
+unsafe impl AtomicWords for crate::sync::AtomicU64 {
     fn zero() -> Self {
         Self::new(0)
     }
@@ -28,7 +29,7 @@ pub(crate) use model::Zeroed;
 
 #[cfg(not(loom))]
 mod real {
-    use super::Zeroable;
+    use super::AtomicWords;
     use std::{
         alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
         ops::Deref,
@@ -38,17 +39,17 @@ mod real {
 
     /// An owned slice of zeroed values, at the start of a cache line.
     #[derive(Debug)]
-    pub(crate) struct Zeroed<T: Zeroable> {
+    pub(crate) struct Zeroed<T: AtomicWords> {
         start: NonNull<T>,
         len: usize,
     }
 
     // SAFETY: this is the only owner of its memory, as a boxed slice is; what holds for T holds for it.
-    unsafe impl<T: Zeroable + Send> Send for Zeroed<T> {}
+    unsafe impl<T: AtomicWords + Send> Send for Zeroed<T> {}
     // SAFETY: a shared one gives shared references to T only.
-    unsafe impl<T: Zeroable + Sync> Sync for Zeroed<T> {}
+    unsafe impl<T: AtomicWords + Sync> Sync for Zeroed<T> {}
 
-    impl<T: Zeroable> Zeroed<T> {
+    impl<T: AtomicWords> Zeroed<T> {
         const LINE: usize = 64;
 
         fn layout(len: usize) -> Layout {
@@ -82,7 +83,7 @@ mod real {
         }
     }
 
-    impl<T: Zeroable> Deref for Zeroed<T> {
+    impl<T: AtomicWords> Deref for Zeroed<T> {
         type Target = [T];
 
         #[inline(always)]
@@ -93,7 +94,7 @@ mod real {
         }
     }
 
-    impl<T: Zeroable> Drop for Zeroed<T> {
+    impl<T: AtomicWords> Drop for Zeroed<T> {
         fn drop(&mut self) {
             let layout = Zeroed::<T>::layout(self.len);
             if layout.size() != 0 {
@@ -106,13 +107,13 @@ mod real {
 
 #[cfg(loom)]
 mod model {
-    use super::Zeroable;
+    use super::AtomicWords;
 
     /// The same, value by value.
     #[derive(Debug)]
-    pub(crate) struct Zeroed<T: Zeroable>(Box<[T]>);
+    pub(crate) struct Zeroed<T: AtomicWords>(Box<[T]>);
 
-    impl<T: Zeroable> Zeroed<T> {
+    impl<T: AtomicWords> Zeroed<T> {
         pub(crate) fn new(len: usize) -> Zeroed<T> {
             Zeroed((0..len).map(|_| T::zero()).collect())
         }
@@ -125,7 +126,7 @@ mod model {
         }
     }
 
-    impl<T: Zeroable> std::ops::Deref for Zeroed<T> {
+    impl<T: AtomicWords> std::ops::Deref for Zeroed<T> {
         type Target = [T];
 
         fn deref(&self) -> &[T] {

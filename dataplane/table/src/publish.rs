@@ -35,8 +35,8 @@ struct Shared<T> {
 #[repr(transparent)]
 struct Place(Padded<AtomicU64>);
 
-// SAFETY: zero is an atomic zero: a vacant place. Nothing to drop.
-unsafe impl crate::memory::Zeroable for Place {
+// SAFETY: one atomic word, and bytes that nobody looks at.
+unsafe impl crate::memory::AtomicWords for Place {
     fn zero() -> Place {
         Place(Padded(AtomicU64::new(VACANT)))
     }

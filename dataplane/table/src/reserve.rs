@@ -197,6 +197,9 @@ impl<const K: usize> Reservation<'_, K> {
 
 impl<const K: usize> Drop for Reservation<'_, K> {
     fn drop(&mut self) {
+        if let Some(slot) = self.table.slot(self.handle) {
+            slot.withdraw(self.handle.generation());
+        }
         self.table.give_up(self.handle);
     }
 }

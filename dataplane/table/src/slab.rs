@@ -8,7 +8,7 @@
 //! publication of the entry that points to a record is the natural moment.
 
 use crate::{
-    memory::{Zeroable, Zeroed},
+    memory::{AtomicWords, Zeroed},
     sync::{AtomicU64, Ordering, Padded},
 };
 
@@ -44,8 +44,8 @@ impl RecordId {
 #[repr(C)]
 pub(crate) struct Record([AtomicU64; WORDS]);
 
-// SAFETY: zeroes are valid in each atomic word; nothing to drop.
-unsafe impl Zeroable for Record {
+// SAFETY: atomic words only.
+unsafe impl AtomicWords for Record {
     fn zero() -> Record {
         Record(std::array::from_fn(|_| AtomicU64::new(0)))
     }
@@ -157,6 +157,24 @@ impl Slab {
     pub fn in_use(&self) -> usize {
         // ORDERING: Relaxed, an estimate.
         self.taken.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+
+    /// Makes the list of free records anew from what is marked as handed out. Only before anybody else uses the
+    /// slab: for memory that comes from an earlier process, which may have died half-way through a change.
+    #[cfg(not(loom))]
+    pub(crate) fn recover(&self) {
+        let free = |index: usize| {
+            // ORDERING: Relaxed throughout: nobody else is here yet.
+            self.taken[index / 64].load(Ordering::Relaxed) & (1 << (index % 64)) == 0
+        };
+        let fresh = (0..self.records.len()).rev().find(|&index| !free(index)).map_or(0, |last| last + 1);
+        self.head.0.store(0, Ordering::Relaxed);
+        self.fresh.0.store(fresh as u64, Ordering::Relaxed);
+        (0..fresh)
+            .rev()
+            .filter(|&index| free(index))
+            .filter_map(|index| RecordId::from_index(u32::try_from(index).ok()?))
+            .for_each(|id| self.push(id));
     }
 
     #[inline(always)]

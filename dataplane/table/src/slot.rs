@@ -18,7 +18,7 @@
 
 use crate::{
     Payload,
-    memory::Zeroable,
+    memory::AtomicWords,
     sync::{AtomicU64, Ordering},
     word::{Generation, Phase, Word},
 };
@@ -30,8 +30,8 @@ pub(crate) struct Slot<const K: usize> {
     key: [AtomicU64; K],
 }
 
-// SAFETY: a slot is atomic words only; zeroes are valid in each, and mean a free slot. Nothing to drop.
-unsafe impl<const K: usize> Zeroable for Slot<K> {
+// SAFETY: atomic words only.
+unsafe impl<const K: usize> AtomicWords for Slot<K> {
     fn zero() -> Slot<K> {
         Slot { word: AtomicU64::new(0), key: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
@@ -123,16 +123,22 @@ impl<const K: usize> Slot<K> {
             .map_err(Word::from_bits)
     }
 
-    /// Gives the slot up. Only for the one whom the slot belongs to: the winner of the step from live to dying, or
-    /// the claimer of a pending slot, killed or not.
+    /// Turns a pending slot, killed or not, into a dying one. For its claimer only.
+    pub(crate) fn withdraw(&self, generation: Generation) {
+        let dying = Word::new(Phase::Dying, generation, Payload::new(0));
+        // A swap, not a store: a kill comes either before it, or finds nothing to kill.
+        // ORDERING: AcqRel, as `exchange`.
+        self.word.swap(dying.bits(), Ordering::AcqRel);
+    }
+
+    /// Gives a dying slot up. Only for the one whom it belongs to: the winner of the step from live to dying, or
+    /// the claimer of a pending slot.
     pub(crate) fn clear(&self, generation: Generation) {
-        let none = Payload::new(0);
         // ORDERING: Release throughout. That the slot is dying is seen by whoever sees a key word gone (Acquire in
         // `looks_like`); that the key words are gone is seen by whoever sees it free (Acquire in `word`).
-        self.word.store(Word::new(Phase::Dying, generation, none).bits(), Ordering::Release);
         for word in &self.key {
             word.store(0, Ordering::Release);
         }
-        self.word.store(Word::new(Phase::Free, generation, none).bits(), Ordering::Release);
+        self.word.store(Word::new(Phase::Free, generation, Payload::new(0)).bits(), Ordering::Release);
     }
 }

@@ -1,5 +1,8 @@
 //! The one place that names atomics: the standard library's, or loom's when a model is checked.
 
+#[cfg(loom)]
+pub(crate) mod model;
+
 #[cfg(not(loom))]
 pub(crate) use std::{
     hint::spin_loop,
@@ -10,11 +13,13 @@ pub(crate) use std::{
 };
 
 #[cfg(loom)]
+pub(crate) use self::model::{AtomicPtr, AtomicU64};
+#[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicPtr, AtomicU64, Ordering, fence},
+        atomic::{Ordering, fence},
     },
     thread::yield_now as spin_loop,
 };

@@ -1,0 +1,276 @@
+//! Claims (a) to (d): entries.
+
+use super::check;
+use crate::{Found, Handle, Payload, Reserve, SweepCursor, Table, Update, Verdict};
+use loom::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+const X: [u64; 1] = [7];
+const Y: [u64; 1] = [8];
+
+fn table<const K: usize>() -> Arc<Table<K>> {
+    Arc::new(Table::on_heap(4 / K as u64, 1))
+}
+
+/// Tries to make an entry; its handle if it was made.
+fn insert<const K: usize>(table: &Table<K>, key: [u64; K], payload: u64) -> Option<Handle> {
+    match table.reserve(&key, table.hash(&key)) {
+        Reserve::Reserved(slot) => slot.publish(Payload::new(payload)).ok(),
+        Reserve::Exists(_) | Reserve::Busy | Reserve::Full => None,
+    }
+}
+
+fn get<const K: usize>(table: &Table<K>, key: [u64; K]) -> Option<Found> {
+    table.get(&key, table.hash(&key))
+}
+
+/// The entries of `key`, wherever they are.
+fn entries<const K: usize>(table: &Table<K>, key: [u64; K]) -> Vec<(Handle, Payload)> {
+    let mut all = Vec::new();
+    table.scan(0, usize::MAX, |handle, found, payload| {
+        if *found == key {
+            all.push((handle, payload));
+        }
+    });
+    all
+}
+
+/// Keys that want the same two main buckets as `key`, in the same order.
+fn neighbours(table: &Table<1>, key: [u64; 1]) -> impl Iterator<Item = [u64; 1]> {
+    let wanted = table.shape.main(table.hash(&key));
+    let secrets = *table.secrets_for_models();
+    let shape = table.shape;
+    (100..).map(|word| [word]).filter(move |other| shape.main(secrets.hash(other)) == wanted)
+}
+
+/// Starts a thread that inserts X with `payload`.
+fn inserter(shared: &Arc<Table<1>>, payload: u64) -> JoinHandle<Option<Handle>> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || insert(&shared, X, payload))
+}
+
+/// Of the inserts of X, as many succeeded as X has entries, and those are one at most.
+fn one_at_most(table: &Table<1>, made: &[Option<Handle>]) {
+    let made: Vec<Handle> = made.iter().flatten().copied().collect();
+    let there: Vec<Handle> = entries(table, X).into_iter().map(|(handle, _)| handle).collect();
+    assert!(made.len() <= 1, "{made:?}");
+    assert_eq!(made, there);
+    assert_eq!(get(table, X).map(|found| found.handle), made.first().copied());
+}
+
+/// (a) Two inserts of one key at once make one entry.
+#[test]
+fn two_inserts_make_one_entry() {
+    check(3, || {
+        let table = table();
+        let other = inserter(&table, 1);
+        let mine = insert(&table, X, 2);
+        let other = other.join().unwrap();
+        one_at_most(&table, &[mine, other]);
+        assert!(mine.is_some() || other.is_some(), "nobody else was in the way");
+    });
+}
+
+/// (a) The same while another entry makes room in a better place, so that the two go for different slots.
+#[test]
+fn two_inserts_make_one_entry_while_a_slot_frees() {
+    check(2, || {
+        let table = table();
+        let in_the_way = neighbours(&table, X).next().unwrap();
+        let old = insert(&table, in_the_way, 9).unwrap();
+        let other = inserter(&table, 1);
+        let third = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.remove(old, Payload::new(9)).unwrap())
+        };
+        let mine = insert(&table, X, 2);
+        let other = other.join().unwrap();
+        third.join().unwrap();
+        one_at_most(&table, &[mine, other]);
+    });
+}
+
+/// (a) The same when one of the two goes to the overflow area and the other does not.
+#[test]
+fn two_inserts_make_one_entry_across_areas() {
+    check(2, || {
+        let table = table();
+        let full: Vec<Handle> =
+            neighbours(&table, X).take(4).map(|key| insert(&table, key, 9).unwrap()).collect();
+        assert_eq!(table.overflowed(), 0);
+        let other = inserter(&table, 1);
+        let third = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.remove(full[3], Payload::new(9)).unwrap())
+        };
+        let mine = insert(&table, X, 2);
+        let other = other.join().unwrap();
+        third.join().unwrap();
+        one_at_most(&table, &[mine, other]);
+    });
+}
+
+/// (a) A reservation that is given up leaves nothing, and does not take a rival's entry with it.
+#[test]
+fn a_reservation_given_up_leaves_nothing() {
+    check(3, || {
+        let table = table();
+        let other = inserter(&table, 1);
+        if let Reserve::Reserved(slot) = table.reserve(&X, table.hash(&X)) {
+            slot.abort();
+        }
+        let other = other.join().unwrap();
+        one_at_most(&table, &[other]);
+        // All slots are free but that of the entry: X's neighbours fill them.
+        let room = neighbours(&table, X).take(4 - usize::from(other.is_some()));
+        for key in room {
+            assert!(insert(&table, key, 9).is_some());
+        }
+        assert_eq!(table.overflowed(), 0);
+    });
+}
+
+/// (b) Both directions reach one word: an entry is found by its own key, and through another entry that holds its
+/// handle and was made before it. No update from either side is lost.
+#[test]
+fn both_directions_reach_one_word() {
+    fn count(table: &Table<1>, handle: Handle, mut seen: Payload) {
+        while let Err(now) = table.update(handle, seen, Payload::new(seen.bits() + 1)) {
+            match now {
+                Update::Changed(payload) => seen = payload,
+                Update::Gone => panic!("nobody removed it"),
+            }
+        }
+    }
+    check(3, || {
+        let table = table();
+        let Reserve::Reserved(inward) = table.reserve(&X, table.hash(&X)) else { panic!("an empty table") };
+        insert(&table, Y, inward.handle().bits()).unwrap();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let outward = get(&table, Y).unwrap();
+                let handle = Handle::from_bits(outward.payload.bits());
+                // Before the first is published, the second leads nowhere, and nowhere else.
+                let Some((key, payload)) = table.load(handle) else { return 0 };
+                assert_eq!(key, X);
+                count(&table, handle, payload);
+                1
+            })
+        };
+        let handle = inward.publish(Payload::new(0)).unwrap();
+        count(&table, handle, Payload::new(0));
+        let counted = 1 + other.join().unwrap();
+        assert_eq!(get(&table, X).unwrap().payload, Payload::new(counted));
+    });
+}
+
+/// (c) A handle finds its entry or nothing, though the slot is used again with an equal payload.
+#[test]
+fn a_handle_never_finds_the_next_entry_of_its_slot() {
+    check(3, || {
+        let table = table();
+        let old = insert(&table, X, 1).unwrap();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                if table.remove(old, Payload::new(1)).is_err() {
+                    return None;
+                }
+                insert(&table, neighbours(&table, X).next().unwrap(), 1)
+            })
+        };
+        if let Some((key, payload)) = table.load(old) {
+            assert_eq!((key, payload), (X, Payload::new(1)));
+        }
+        let updated = table.update(old, Payload::new(1), Payload::new(2));
+        let new = other.join().unwrap();
+        match new {
+            Some(new) => {
+                assert_eq!(new.slot(), old.slot());
+                assert_eq!(updated, Err(Update::Gone));
+                assert_eq!(table.load(new).unwrap().1, Payload::new(1));
+                assert_eq!(table.load(old), None);
+            }
+            None => {
+                assert_eq!(updated, Ok(()));
+                assert_eq!(table.load(old), Some((X, Payload::new(2))));
+            }
+        }
+    });
+}
+
+/// (c) Of a sweep and two others that remove one entry, one does.
+#[test]
+fn one_of_many_removes() {
+    check(3, || {
+        let table = table();
+        let handle = insert(&table, X, 1).unwrap();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || usize::from(table.remove(handle, Payload::new(1)).is_ok()))
+        };
+        let third = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || usize::from(table.remove(handle, Payload::new(1)).is_ok()))
+        };
+        let mut cursor = SweepCursor::share(&table, 0, 1);
+        let swept = table.sweep(&mut cursor, usize::MAX, |_, _, _| Verdict::Remove);
+        assert_eq!(swept.removed + other.join().unwrap() + third.join().unwrap(), 1);
+        assert_eq!(get(&table, X), None);
+        assert!(table.is_empty());
+    });
+}
+
+const LONG: [u64; 3] = [1, 2, 3];
+/// Shares its first word.
+const NEXT: [u64; 3] = [1, 5, 6];
+
+/// (d) A key of several words is never seen torn, by lookup, by handle or by scan, while its slot goes from one
+/// entry to another whose key is partly the same.
+#[test]
+fn a_long_key_is_never_torn() {
+    check(3, || {
+        let table = Arc::new(Table::<3>::on_heap(2, seed_that_collides()));
+        let old = insert(&table, LONG, 1).unwrap();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                table.remove(old, Payload::new(1)).unwrap();
+                insert(&table, NEXT, 2).unwrap()
+            })
+        };
+        if let Some(found) = get(&table, LONG) {
+            assert_eq!((found.handle, found.payload), (old, Payload::new(1)));
+        }
+        // Looked for where they would be if they were: a mixture of both.
+        for torn in [[1, 2, 6], [1, 5, 3], [1, 0, 0]] {
+            assert_eq!(table.get(&torn, table.hash(&LONG)), None);
+        }
+        if let Some(found) = get(&table, NEXT) {
+            assert_eq!(found.payload, Payload::new(2));
+        }
+        table.scan(0, usize::MAX, |_, key, payload| {
+            assert!(
+                (*key, payload) == (LONG, Payload::new(1)) || (*key, payload) == (NEXT, Payload::new(2)),
+                "{key:?} {payload:?}"
+            );
+        });
+        let new = other.join().unwrap();
+        assert_eq!(new.slot(), old.slot());
+        assert_eq!(table.load(old), None);
+    });
+}
+
+/// A seed with which both long keys want the same bucket first.
+fn seed_that_collides() -> u64 {
+    (0..)
+        .find(|&seed| {
+            let secrets = crate::hash::Secrets::new(seed);
+            let shape = crate::places::Shape::new(2, Table::<3>::WAYS).expect("a small table");
+            shape.first(secrets.hash(&LONG)) == shape.first(secrets.hash(&NEXT))
+        })
+        .expect("every second seed will do")
+}
