@@ -6,9 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod config;
 mod wire;
 
+pub use api::api;
 pub use config::config;
 pub use wire::wire;
 
@@ -16,4 +18,4 @@ pub use wire::wire;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its body.
-pub const TARGETS: &[(&str, Body)] = &[("config", config), ("wire", wire)];
+pub const TARGETS: &[(&str, Body)] = &[("api", api), ("config", config), ("wire", wire)];
