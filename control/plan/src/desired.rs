@@ -1,12 +1,20 @@
 //! What is wanted: services with their destinations, static neighbours and routes, interfaces, the director's
 //! settings. Valid as a whole, always.
 
-use sheave_proto::config::{Config, ConfigError, validate};
+use sheave_proto::api::{ErrorCode, ErrorReply, Op};
+use sheave_proto::config::{Config, ConfigError, DestAddr, Destination, Service, validate};
 
 /// A desired state. It is never edited: a change makes another one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     config: Config,
+}
+
+/// No service, every default: what the director starts with when there is no file.
+impl Default for Desired {
+    fn default() -> Desired {
+        Desired { config: Config::default() }
+    }
 }
 
 impl Desired {
@@ -23,11 +31,87 @@ impl Desired {
     pub fn config(&self) -> &Config {
         &self.config
     }
+
+    /// The state that a request asks for: one of the operations that change something, or `config.plan`, which is
+    /// `config.apply` for whoever only wants to look.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request or with the state that it asks for. This state stands then.
+    pub fn request(&self, op: &Op) -> Result<Desired, ErrorReply> {
+        let mut config = self.config.clone();
+        match op {
+            Op::ServiceAdd(service) => add_service(&mut config, service)?,
+            Op::ServiceSet { service, patch } => patch.apply(service_of(&mut config, service)?.1),
+            Op::ServiceRemove { service } => {
+                let at = service_of(&mut config, service)?.0;
+                config.services.remove(at);
+            }
+            Op::DestinationAdd { service, destination } => {
+                add_destination(service_of(&mut config, service)?.1, destination)?;
+            }
+            Op::DestinationSet { service, address, patch } => {
+                let service = service_of(&mut config, service)?.1;
+                let at = destination_of(service, address)?;
+                patch.apply(&mut service.destinations[at]);
+            }
+            Op::DestinationRemove { service, address } => {
+                let service = service_of(&mut config, service)?.1;
+                let at = destination_of(service, address)?;
+                service.destinations.remove(at);
+            }
+            Op::ConfigApply(source) | Op::ConfigPlan(source) => config = source.resolve()?,
+            _ => {
+                let message = "it changes nothing";
+                return Err(ErrorReply::new(
+                    ErrorCode::Invalid,
+                    "request",
+                    message,
+                    "send an operation that does",
+                ));
+            }
+        }
+        Ok(Desired::new(config)?)
+    }
 }
 
-/// No service, every default: what the director starts with when there is no file.
-impl Default for Desired {
-    fn default() -> Desired {
-        Desired { config: Config::default() }
+/// The service that a name or listen string means, with its position.
+fn service_of<'c>(config: &'c mut Config, reference: &str) -> Result<(usize, &'c mut Service), ErrorReply> {
+    let at = config.find_service(reference);
+    at.and_then(|at| Some((at, config.services.get_mut(at)?))).ok_or_else(|| {
+        let object = format!("service {}", reference.escape_debug());
+        ErrorReply::not_found(
+            object,
+            "give the name or the listen string of a service that service.list shows",
+        )
+    })
+}
+
+fn destination_of(service: &Service, address: &DestAddr) -> Result<usize, ErrorReply> {
+    service.find_destination(address).ok_or_else(|| {
+        let object = service.destination_label(address);
+        ErrorReply::not_found(object, "give the address of a destination that destination.list shows")
+    })
+}
+
+fn add_service(config: &mut Config, service: &Service) -> Result<(), ErrorReply> {
+    let same = |other: &&Service| {
+        other.name == service.name || other.listens.iter().any(|listen| service.listens.contains(listen))
+    };
+    if let Some(other) = config.services.iter().find(same) {
+        let message = format!("there is one already, listening on {}", other.listen());
+        let remedy = "change it with service.set, or remove it first";
+        return Err(ErrorReply::new(ErrorCode::Exists, other.label(), message, remedy));
     }
+    config.services.push(service.clone());
+    Ok(())
+}
+
+fn add_destination(service: &mut Service, destination: &Destination) -> Result<(), ErrorReply> {
+    if service.find_destination(&destination.address).is_some() {
+        let object = service.destination_label(&destination.address);
+        let remedy = "change it with destination.set, or remove it first";
+        return Err(ErrorReply::new(ErrorCode::Exists, object, "there is one already", remedy));
+    }
+    service.destinations.push(destination.clone());
+    Ok(())
 }

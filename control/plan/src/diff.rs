@@ -1,14 +1,13 @@
 //! What changes from one desired state to another: printable, and empty when nothing does.
 
 use crate::desired::Desired;
-use serde::{Deserialize, Serialize};
+use sheave_proto::api;
 use sheave_proto::config::{Config, Cores, DestAddr, Destination, Director, Interface, Listen, Service};
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 
 /// What happens to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// It is new.
     Add,
@@ -19,8 +18,7 @@ pub enum Action {
 }
 
 /// The kind of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The director itself.
     Director,
@@ -37,8 +35,7 @@ pub enum Kind {
 }
 
 /// One change. Displays as one line: `~ destination web 198.19.1.11:8080: weight 1 -> 3`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What happens.
     pub action: Action,
@@ -47,13 +44,10 @@ pub struct Change {
     /// The object's name; empty for the director.
     pub name: String,
     /// The service's name, of a destination.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The settings: all that matter of a new object, those that differ of a changed one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
-    /// Whether it takes effect only after a restart of the director.
-    #[serde(default)]
+    /// Whether it takes effect only at the next start of the director.
     pub restart: bool,
 }
 
@@ -63,14 +57,15 @@ impl Change {
     }
 }
 
-impl Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.action {
-            Action::Add => '+',
-            Action::Change => '~',
-            Action::Remove => '-',
+impl From<&Change> for api::Change {
+    fn from(change: &Change) -> api::Change {
+        let kind = match (change.restart, change.action) {
+            (true, _) => api::ChangeKind::NeedsRestart,
+            (false, Action::Add) => api::ChangeKind::Add,
+            (false, Action::Change) => api::ChangeKind::Change,
+            (false, Action::Remove) => api::ChangeKind::Remove,
         };
-        let kind = match self.kind {
+        let word = match change.kind {
             Kind::Director => "director",
             Kind::Interface => "interface",
             Kind::Neighbour => "neighbour",
@@ -78,20 +73,23 @@ impl Display for Change {
             Kind::Service => "service",
             Kind::Destination => "destination",
         };
-        write!(f, "{sign} {kind}")?;
-        for word in self.service.iter().chain([&self.name]).filter(|word| !word.is_empty()) {
-            write!(f, " {word}")?;
+        let mut object = word.to_owned();
+        for word in change.service.iter().chain([&change.name]).filter(|word| !word.is_empty()) {
+            object.push(' ');
+            object.extend(word.escape_debug());
         }
-        if !self.settings.is_empty() {
-            write!(f, ": {}", self.settings.join(", "))?;
-        }
-        if self.restart { f.write_str(" (takes effect after a restart)") } else { Ok(()) }
+        api::Change { kind, object, detail: change.settings.join(", ") }
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        api::Change::from(self).fmt(f)
     }
 }
 
 /// A list of changes, in the order of the configuration. Displays one a line, or `no change`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// The changes.
     pub changes: Vec<Change>,
@@ -113,6 +111,11 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// The changes as the control API shows them.
+    pub fn report(&self) -> Vec<api::Change> {
+        self.changes.iter().map(api::Change::from).collect()
     }
 
     /// Whether some of it waits for a restart.

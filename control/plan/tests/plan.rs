@@ -149,8 +149,8 @@ fn what_waits_for_a_restart_says_so() {
         plan("", new),
         [
             "~ director: name default -> a",
-            "~ director: cores auto -> [1 2], wait adaptive -> busy, max-connections 1000000 -> 2000000, \
-             hash-key \"sheave\" -> \"x\" (takes effect after a restart)",
+            "! director: cores auto -> [1 2], wait adaptive -> busy, max-connections 1000000 -> 2000000, \
+             hash-key \"sheave\" -> \"x\" (at the next start)",
         ]
     );
     let plan = Plan::diff(&desired(""), &desired(new));
@@ -180,16 +180,9 @@ fn the_order_of_destinations_is_a_change_and_that_of_services_is_none() {
 }
 
 #[test]
-fn a_plan_is_a_list_of_changes_in_json() {
-    let plan =
-        Plan::diff(&desired(""), &desired("[[service]]\nlisten = \"198.18.0.100:80/tcp\"\nname = \"web\""));
-    let json = serde_json::to_value(&plan).expect("serializes");
-    assert_eq!(
-        json,
-        serde_json::json!([{
-            "action": "add", "kind": "service", "name": "web",
-            "settings": ["[198.18.0.100:80/tcp]", "wlc", "nat"], "restart": false,
-        }])
-    );
-    assert_eq!(serde_json::from_value::<Plan>(json).expect("reads back"), plan);
+fn a_plan_reads_the_same_in_the_control_api() {
+    let plan = Plan::diff(&desired(""), &desired(BASE));
+    let lines: Vec<_> = plan.report().iter().map(ToString::to_string).collect();
+    assert_eq!(lines.join("\n"), plan.to_string());
+    assert_eq!(plan.report().last().map(|change| change.detail.as_str()), Some("dr, weight 1"));
 }
