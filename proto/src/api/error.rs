@@ -78,7 +78,7 @@ impl From<ConfigError> for ErrorItem {
 pub struct ErrorReply {
     /// The error that stands for all.
     #[serde(flatten)]
-    pub first: ErrorItem,
+    pub first: Box<ErrorItem>,
     /// All errors, `first` among them, in the order of their lines; empty when there is only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub all: Vec<ErrorItem>,
@@ -95,7 +95,7 @@ impl ErrorReply {
     ) -> ErrorReply {
         let (object, message, remedy) = (object.into(), message.into(), remedy.into());
         let first = ErrorItem { code, object, message, remedy, file: None, line: None };
-        ErrorReply { first, all: Vec::new() }
+        ErrorReply { first: Box::new(first), all: Vec::new() }
     }
 
     /// There is no such service, destination, ...
@@ -121,7 +121,7 @@ impl From<Vec<ConfigError>> for ErrorReply {
         let invalid = all.iter().find(|error| error.code == ErrorCode::Invalid);
         let first = invalid.or_else(|| all.first()).cloned().expect("a refusal has a reason");
         let all = if all.len() > 1 { all } else { Vec::new() };
-        ErrorReply { first, all }
+        ErrorReply { first: Box::new(first), all }
     }
 }
 

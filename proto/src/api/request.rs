@@ -176,7 +176,7 @@ impl Default for ConnectionFilter {
 ///
 /// # Errors
 /// The response that refuses it, with its id as far as that could be read.
-pub fn parse_request(line: &[u8]) -> Result<Request, Box<Response>> {
+pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
     if line.len() > super::MAX_LINE {
         let message = format!("it is {} bytes long", line.len());
         let remedy = format!("send requests of at most {} bytes", super::MAX_LINE);
@@ -193,8 +193,8 @@ pub fn parse_request(line: &[u8]) -> Result<Request, Box<Response>> {
     Request::from_object(map)
 }
 
-fn refusal(id: Id, error: ErrorReply) -> Box<Response> {
-    Box::new(Response::error(id, error))
+fn refusal(id: Id, error: ErrorReply) -> Response {
+    Response::error(id, error)
 }
 
 impl Request {
@@ -202,7 +202,7 @@ impl Request {
     ///
     /// # Errors
     /// The response that refuses it.
-    pub fn from_object(map: &Map<String, Json>) -> Result<Request, Box<Response>> {
+    pub fn from_object(map: &Map<String, Json>) -> Result<Request, Response> {
         let id = read_id(map.get("id"))?;
         let refuse = |code, message: String, remedy: &str| {
             refusal(id.clone(), ErrorReply::new(code, "request", message, remedy))
@@ -241,7 +241,7 @@ impl Request {
     }
 }
 
-fn read_id(id: Option<&Json>) -> Result<Id, Box<Response>> {
+fn read_id(id: Option<&Json>) -> Result<Id, Response> {
     const LONGEST: usize = 128;
     match id {
         None | Some(Json::Null) => Ok(Id::None),

@@ -111,4 +111,6 @@ fn joined(errors: &[ConfigError]) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

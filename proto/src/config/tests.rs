@@ -83,3 +83,418 @@ fn nothing_is_a_configuration() {
     assert_eq!(config.director.socket.to_str(), Some("/run/sheave/control.sock"));
     assert_eq!((config.director.max_connections, config.director.cores), (1_000_000, Cores::Auto));
 }
+
+#[test]
+fn every_error_of_a_file_is_told_with_its_line() {
+    let text = r#"[director]
+cores = [1, 1, "x"]
+wait = "sometimes"
+max-connections = 0
+hashkey = "x"
+socket-owner = ""
+
+[[interface]]
+name = "d0"
+mac = "03:00:00:00:00:d0"
+addresses = ["198.18.0.1/33", "2001:db8::1/64"]
+mtu = 1279
+
+[[interface]]
+name = "d0"
+
+[[neighbour]]
+address = "198.19.1.11"
+interface = "d7"
+
+[[route]]
+to = "10.0.0.1/8"
+via = "2001:db8::2"
+interface = "d0"
+
+[[service]]
+listen = "198.18.0.100:80/tcp"
+name = "web"
+sheduler = "rr"
+forward = "masq"
+timeouts = { tcp = "13h", syn = "1s" }
+
+[[service.destination]]
+address = "198.19.1.11:8080"
+weight = -1
+
+[[service.destination]]
+address = "198.19.1.11:8080"
+weight = 1.5
+
+[[service.destination]]
+address = "198.19.1.12:81"
+forward = "dr"
+
+[[service]]
+listen = "198.18.0.100:80/tcp"
+interface = "d9"
+
+[[service]]
+name = "lost"
+
+[[service.destination]]
+weight = 2147483648
+"#;
+    let want = [
+        "f:2: director: core 1 is listed twice in cores: list each core once",
+        "f:2: director: cores is a string: write an integer from 0 to 4095",
+        "f:3: director: wait mode \"sometimes\" is not known: use one of adaptive, busy",
+        "f:4: director: max-connections 0 is out of bounds: write an integer from 1 to 134217728",
+        "f:5: director: key \"hashkey\" is not known: write hash-key if that is meant, or remove it",
+        "f:6: director: socket-owner \"\" is empty: write 1 to 128 printable characters",
+        "f:10: interface d0: mac 03:00:00:00:00:d0 is not the address of one station: \
+         write a unicast address, whose first byte is even",
+        "f:11: interface d0: in addresses, prefix length 33 of 198.18.0.1 is beyond its family: \
+         write one from 0 to 32",
+        "f:12: interface d0: mtu 1279 is under 1280 with IPv6 addresses: \
+         write 1280 or more, or leave it out to take the kernel's",
+        "f:15: interface d0: it is declared twice: declare it once",
+        "f:17: neighbour 198.19.1.11: mac is missing: write the neighbour's hardware address",
+        "f:19: neighbour 198.19.1.11: interface \"d7\" is not declared: \
+         add an [[interface]] of that name, or name a declared one",
+        "f:22: route 10.0.0.1/8: to 10.0.0.1/8 has bits set beyond its prefix: write 10.0.0.0/8",
+        "f:23: route 10.0.0.1/8: via 2001:db8::2 is not of the family of 10.0.0.1/8: \
+         write a next hop of IPv4",
+        "f:29: service web: key \"sheduler\" is not known: write scheduler if that is meant, or remove it",
+        "f:30: service web: forwarding method \"masq\" is not known: use one of nat, dr, tun",
+        "f:31: service web: in timeouts.tcp, a timeout of 13h is out of bounds: \
+         write one from \"1s\" to \"12h\"",
+        "f:31: service web: key timeouts.\"syn\" is not known: remove it, or use one of tcp, tcp-fin, udp",
+        "f:35: destination 198.19.1.11:8080 of service web: weight -1 is out of bounds: \
+         write an integer from 0 to 2147483647",
+        "f:38: destination 198.19.1.11:8080 of service web: it is given twice: \
+         give it once; its weight says its share",
+        "f:39: destination 198.19.1.11:8080 of service web: weight is a fraction: \
+         write an integer from 0 to 2147483647",
+        "f:42: destination 198.19.1.12:81 of service web: port 81 differs from the service's 80 under dr: \
+         leave the port out, or use forward = \"nat\"",
+        "f:46: service 198.18.0.100:80/tcp: listen 198.18.0.100:80/tcp is taken by service web: \
+         give each service an address, port and protocol of its own",
+        "f:47: service 198.18.0.100:80/tcp: interface \"d9\" is not declared: \
+         add an [[interface]] of that name, or name a declared one",
+        "f:49: service lost: listen is missing: write ADDRESS:PORT/PROTO, as in listen = \"198.18.0.100:80/tcp\"",
+        "f:52: destination #1 of service lost: address is missing: \
+         write ADDRESS or ADDRESS:PORT, as in address = \"198.19.1.11:8080\"",
+        "f:53: destination #1 of service lost: weight 2147483648 is out of bounds: \
+         write an integer from 0 to 2147483647",
+    ];
+    assert_eq!(errors_of(text), want);
+}
+
+/// A service with one destination; `%` stands for what differs.
+fn with(template: &str, differing: &str) -> String {
+    template.replace('%', differing)
+}
+
+#[test]
+fn each_rule_refuses_and_its_neighbour_is_accepted() {
+    const SERVICE: &str = "[[service]]\nlisten = \"198.18.0.100:80/tcp\"\n";
+    const DEST: &str = "[[service]]\nlisten = \"198.18.0.100:80/tcp\"\n[[service.destination]]\n";
+    let table: &[(&str, &str, &str, &str)] = &[
+        // What differs: template, accepted, refused, what the refusal says.
+        ("%[director]", "", "x = 1\n", "key \"x\" is not known"),
+        ("[[interface]]\nname = \"%\"\n[[interface]]\nname = \"b\"", "a", "b", "declared twice"),
+        (
+            "[[interface]]\nname = \"%\"",
+            "abcdefghijklmno",
+            "abcdefghijklmnop",
+            "cannot be an interface's name",
+        ),
+        ("[[interface]]\nname = \"a\"\nmtu = %", "68", "67", "mtu 67 is under 68"),
+        ("[[interface]]\nname = \"a\"\nmtu = %", "65535", "65536", "mtu 65536 is out of bounds"),
+        (
+            "[[interface]]\nname = \"a\"\naddresses = [\"2001:db8::1/64\"]\nmtu = %",
+            "1280",
+            "1279",
+            "under 1280 with IPv6",
+        ),
+        ("[[interface]]\nname = \"a\"\naddresses = [\"198.18.0.1/%\"]", "32", "33", "beyond its family"),
+        ("[[interface]]\nname = \"a\"\naddresses = [\"2001:db8::1/%\"]", "128", "129", "beyond its family"),
+        (
+            "[[interface]]\nname = \"a\"\naddresses = [\"198.18.0.1/24\", \"198.18.0.%/24\"]",
+            "2",
+            "1",
+            "listed twice",
+        ),
+        ("[[interface]]\nname = \"a\"\nmode = \"%\"", "zero-copy", "native", "mode \"native\" is not known"),
+        (
+            "[[interface]]\nname = \"a\"\n[[route]]\nto = \"198.19.0.0/16\"\ninterface = \"%\"",
+            "a",
+            "b",
+            "interface \"b\" is not declared",
+        ),
+        ("[[route]]\nto = \"0.0.0.0/%\"\ninterface = \"a\"", "0", "33", "beyond its family"),
+        (
+            "[[route]]\nto = \"0.0.0.0/0\"\nvia = \"%\"\ninterface = \"a\"",
+            "198.18.0.2",
+            "::2",
+            "not of the family",
+        ),
+        (
+            "[[neighbour]]\naddress = \"%\"\nmac = \"02:00:00:00:00:01\"\ninterface = \"a\"",
+            "198.18.0.2",
+            "224.0.0.2",
+            "multicast",
+        ),
+        ("[director]\ncores = %", "[0]", "[]", "cores is empty"),
+        ("[director]\ncores = \"%\"", "auto", "all", "cores is a string"),
+        ("[director]\nmax-connections = %", "1", "0", "max-connections 0 is out of bounds"),
+        ("[director]\nannounce = { refresh = \"%\" }", "0s", "25h", "in announce.refresh, refresh 25h"),
+        ("[director]\nsocket-group = %", "0", "true", "a boolean"),
+        ("S\ninterface = \"%\"", "d0", "d 0", "cannot be an interface's name"),
+        ("S\nname = \"%\"", "web", "198.18.0.100:81/tcp", "a listen that is not its own"),
+        ("S\non-removal = \"%\"", "keep", "forget", "use one of reset, keep, drop"),
+        ("S\ntimeouts = { udp = \"%\" }", "1s", "999ms", "out of bounds"),
+        ("S\ntimeouts = { tcp = \"%\" }", "12h", "43201s", "out of bounds"),
+        ("S\n[[service]]\nlisten = \"198.18.0.100:%/tcp\"", "81", "80", "is taken by service"),
+        ("S\n[[service]]\nlisten = \"198.18.0.100:80/%\"", "udp", "tcp", "is taken by service"),
+        (
+            "S\nname = \"a\"\n[[service]]\nname = \"%\"\nlisten = \"198.18.0.100:81/tcp\"",
+            "b",
+            "a",
+            "another service",
+        ),
+        ("D\naddress = \"198.19.1.1\"\nweight = %", "2147483647", "2147483648", "out of bounds"),
+        ("D\naddress = \"198.19.1.1\"\nweight = %", "0", "-1", "out of bounds"),
+        (
+            "D\naddress = \"198.19.1.1\"\n[[service.destination]]\naddress = \"198.19.1.1:%\"",
+            "81",
+            "80",
+            "twice",
+        ),
+        (
+            "D\naddress = \"198.19.1.1:%\"\nforward = \"dr\"",
+            "80",
+            "81",
+            "port 81 differs from the service's 80",
+        ),
+        (
+            "D\naddress = \"198.19.1.1:%\"\nforward = \"tun\"",
+            "80",
+            "81",
+            "differs from the service's 80 under tun",
+        ),
+        (
+            "D\naddress = \"198.19.1.1:81\"\nforward = \"%\"",
+            "nat",
+            "dr",
+            "differs from the service's 80 under dr",
+        ),
+        ("D\naddress = \"%\"", "198.19.1.1", "2001:db8::1", "IPv6 under nat does not fit"),
+        ("D\naddress = \"198.19.1.1\"\nlower-threshold = %", "0", "1", "is above upper-threshold 0"),
+    ];
+    for (template, accepted, refused, why) in table {
+        let template = match template.split_at(1) {
+            ("S", rest) => format!("{SERVICE}{}", rest.trim_start()),
+            ("D", rest) => format!("{DEST}{}", rest.trim_start()),
+            _ => (*template).to_owned(),
+        };
+        let good = parse(&with(&template, accepted), "f");
+        assert!(good.is_ok(), "{template:?} with {accepted}: {good:?}");
+        let errors = errors_of(&with(&template, refused));
+        assert!(errors.iter().any(|error| error.contains(why)), "{template:?} with {refused}: {errors:?}");
+    }
+}
+
+/// Every error of a text that is not `not supported yet`.
+fn invalid_in(text: &str) -> Vec<String> {
+    let errors = parse(text, "f").err().unwrap_or_default();
+    let invalid = errors.into_iter().filter(|error| error.kind == ConfigErrorKind::Invalid);
+    invalid.map(|error| error.to_string()).collect()
+}
+
+#[test]
+fn what_comes_later_is_refused_as_not_supported_and_all_at_once() {
+    let text = r#"
+[[service]]
+listen = "[2001:db8::100]:80/tcp"
+scheduler = "mh"
+
+[[service]]
+listen = "198.18.0.100:5000-5100/udp"
+persistence = { timeout = "360s", netmask = 24 }
+
+[[service]]
+listen = ["198.18.0.101:80/tcp", "198.18.0.101:443/tcp"]
+name = "both"
+
+[[service.destination]]
+address = "198.19.1.11"
+upper-threshold = 10
+lower-threshold = 8
+
+[[service]]
+listen = "198.18.0.102:*/tcp"
+
+[[service.destination]]
+address = "2001:db8::11"
+forward = "tun"
+"#;
+    let both = "destination 198.19.1.11 of service both";
+    let any = "service 198.18.0.102:*/tcp";
+    let want = [
+        "f:3: service [2001:db8::100]:80/tcp: the IPv6 listen [2001:db8::100]:80/tcp is not supported yet: \
+         listen on an IPv4 address",
+        "f:4: service [2001:db8::100]:80/tcp: scheduler mh is not supported yet: use one of rr, wrr, lc, wlc",
+        "f:7: service 198.18.0.100:5000-5100/udp: ports 5000-5100 are not supported yet: \
+         write one service for each port",
+        "f:8: service 198.18.0.100:5000-5100/udp: persistence is not supported yet: remove it",
+        "f:11: service both: a list of 2 listens is not supported yet: write one service for each listen",
+        &format!("f:16: {both}: upper-threshold 10 is not supported yet: write 0 or remove it"),
+        &format!("f:17: {both}: lower-threshold 8 is not supported yet: write 0 or remove it"),
+        &format!("f:20: {any}: ports * are not supported yet: write one service for each port"),
+        &format!(
+            "f:23: destination 2001:db8::11 of {any}: an IPv6 destination is not supported yet: \
+             use an IPv4 address"
+        ),
+    ];
+    assert_eq!(errors_of(text), want);
+    assert_eq!(invalid_in(text), Vec::<String>::new());
+    let unknown = errors_of("[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nscheduler = \"best\"");
+    assert!(
+        unknown[0].contains("scheduler \"best\" is not known: use one of rr, wrr, lc, wlc, sh"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn rules_hold_for_what_is_not_supported_yet_too() {
+    for (good, bad) in [
+        (
+            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:21-30/tcp""#,
+            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:20-30/tcp""#,
+        ),
+        (
+            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:15/tcp""#,
+            r#"listen = "198.18.0.1:*/tcp"|listen = "198.18.0.1:*/tcp""#,
+        ),
+        (
+            "listen = \"198.18.0.1:80/tcp\"\npersistence = { netmask = 32 }",
+            "listen = \"198.18.0.1:80/tcp\"\npersistence = { netmask = 33 }",
+        ),
+        (
+            "listen = \"[2001:db8::1]:80/tcp\"\npersistence = { netmask = 128 }",
+            "listen = \"[2001:db8::1]:80/tcp\"\npersistence = { netmask = 129 }",
+        ),
+        (
+            "listen = [\"198.18.0.1:80/tcp\", \"198.18.0.1:81/tcp\"]",
+            "listen = [\"198.18.0.1:80/tcp\", \"198.18.0.1:80/tcp\"]",
+        ),
+        (
+            "listen = \"198.18.0.1:80/tcp\"\nforward = \"tun\"\ndestination = [{ address = \"2001:db8::1\" }]",
+            "listen = \"198.18.0.1:80/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"2001:db8::1\" }]",
+        ),
+        (
+            "listen = \"198.18.0.1:80/tcp\"\ndestination = [{ address = \"198.19.0.1\", upper-threshold = 5, lower-threshold = 5 }]",
+            "listen = \"198.18.0.1:80/tcp\"\ndestination = [{ address = \"198.19.0.1\", upper-threshold = 5, lower-threshold = 6 }]",
+        ),
+        (
+            "listen = \"198.18.0.1:10-20/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"198.19.0.1\" }]",
+            "listen = \"198.18.0.1:10-20/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"198.19.0.1:10\" }]",
+        ),
+    ] {
+        let text =
+            |services: &str| services.split('|').map(|s| format!("[[service]]\n{s}\n")).collect::<String>();
+        assert_eq!(invalid_in(&text(good)), Vec::<String>::new(), "{good}");
+        assert_eq!(invalid_in(&text(bad)).len(), 1, "{bad}: {:?}", invalid_in(&text(bad)));
+    }
+}
+
+#[test]
+fn syntax_errors_have_their_line() {
+    let errors = errors_of("[director]\nname = \"a\"\nwait = \n[[service]\n");
+    assert!(errors[0].starts_with("f:3: configuration: not TOML, "), "{errors:?}");
+    assert!(errors.iter().any(|error| error.starts_with("f:4: ")), "{errors:?}");
+    assert!(errors.iter().all(|error| !error.contains('\n')));
+    let twice = errors_of("[director]\nname = \"a\"\nname = \"b\"\n");
+    assert!(twice[0].starts_with("f:3: configuration: not TOML, "), "{twice:?}");
+}
+
+#[test]
+fn tables_of_the_wrong_shape_are_refused() {
+    for (text, want) in [
+        ("director = 1", "f:1: director: it is an integer: write a table of keys and values"),
+        (
+            "[interface]\nname = \"a\"",
+            "f:1: configuration: interface is a table: write [[interface]], in JSON a list",
+        ),
+        ("service = [1]", "f:1: service #1: it is an integer: write a table of keys and values"),
+        ("[[service]]\nlisten = 80", "f:2: service #1: listen is an integer: write a string"),
+        (
+            "[[service]]\nlisten = []",
+            "f:2: service #1: listen is an empty list: write at least one ADDRESS:PORT/PROTO",
+        ),
+        (
+            "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\ntimeouts = \"5s\"",
+            "f:3: service 198.18.0.1:80/tcp: timeouts is a string: write a table, { key = value }",
+        ),
+        (
+            "[director]\nname = \"a\\nb\"",
+            "f:2: director: name \"a\\nb\" holds a control character: write 1 to 128 printable characters",
+        ),
+        ("[director]\nname = 1979-05-27", "f:2: director: name is a date: write a string"),
+    ] {
+        assert_eq!(errors_of(text), [want]);
+    }
+}
+
+#[test]
+fn json_says_the_same_as_toml() {
+    let from_toml = parse(EXAMPLE, "f").unwrap();
+    let table: toml::Table = EXAMPLE.parse().unwrap();
+    let json = serde_json::to_value(table).unwrap();
+    assert_eq!(Config::from_json(&json).unwrap(), from_toml);
+    // And the form that is printed.
+    let printed = serde_json::to_value(&from_toml).unwrap();
+    assert_eq!(Config::from_json(&printed).unwrap(), from_toml);
+    assert_eq!(serde_json::from_value::<Config>(printed).unwrap(), from_toml);
+}
+
+#[test]
+fn json_is_refused_in_the_same_words_without_lines() {
+    let text = "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nscheduler = \"mh\"\nweight = 1\n";
+    let table: toml::Table = text.parse().unwrap();
+    let json = serde_json::to_value(table).unwrap();
+    let errors = Config::from_json(&json).unwrap_err();
+    let mut said: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    let mut want: Vec<String> = errors_of(text)
+        .iter()
+        .map(|line| format!("error: {}", line.splitn(3, ':').nth(2).unwrap().trim_start()))
+        .collect();
+    said.sort();
+    want.sort();
+    assert_eq!(said, want);
+}
+
+#[test]
+fn a_service_alone_is_read_from_json() {
+    let json =
+        serde_json::json!({ "listen": "198.18.0.1:80/tcp", "destination": [{ "address": "198.19.0.1" }] });
+    let service = Service::from_json(&json).unwrap();
+    assert_eq!(service.name, "198.18.0.1:80/tcp");
+    assert_eq!(service.find_destination(&"198.19.0.1:80".parse().unwrap()), Some(0));
+    let errors = Service::from_json(&serde_json::json!({ "listen": null, "destination": 1 })).unwrap_err();
+    let errors: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    assert_eq!(
+        errors,
+        [
+            "error: service without a listen: listen is null: write a string",
+            "error: service without a listen: destination is an integer: \
+             write [[service.destination]], in JSON a list",
+        ]
+    );
+}
+
+#[test]
+fn services_are_found_by_name_and_by_listen() {
+    let config = parse(EXAMPLE, "f").unwrap();
+    assert_eq!(config.find_service("web"), Some(0));
+    assert_eq!(config.find_service("198.18.0.100:80/tcp"), Some(0));
+    assert_eq!(config.find_service("198.18.0.100:80/udp"), None);
+    assert_eq!(config.find_service("mail"), None);
+}
