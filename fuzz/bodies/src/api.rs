@@ -2,7 +2,7 @@
 //! what the director writes.
 
 use sheave_proto::api::{
-    ConfigSource, ErrorReply, LineBuffer, MAX_LINE, Message, Op, Outcome, parse_request,
+    ConfigSource, ErrorReply, LineBuffer, MAX_LINE, Message, Op, Outcome, Response, parse_request,
 };
 
 /// Cutting into lines does not depend on how the bytes come in; a request means the same after it was written
@@ -51,14 +51,15 @@ fn request(line: &[u8]) {
             }
         }
         Err(refusal) => {
+            let refusal: &Response = &refusal;
             let written = refusal.to_line();
             check_line(&written);
             match Message::parse(&written) {
-                Ok(Message::Response(again)) => assert_eq!(again, refusal),
+                Ok(Message::Response(again)) => assert_eq!(&again, refusal),
                 other => panic!("a refusal is read as {other:?}"),
             }
-            let Outcome::Error(error) = refusal.outcome else { panic!("a refusal is no error") };
-            explain(&error);
+            let Outcome::Error(error) = &refusal.outcome else { panic!("a refusal is no error") };
+            explain(error);
         }
     }
 }
