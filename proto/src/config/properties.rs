@@ -162,7 +162,7 @@ proptest! {
     fn no_value_breaks_the_reader(
         key in "(director|interface|neighbour|route|service)",
         inner in "(name|listen|mtu|cores|timeouts|destination|to|address|addresses|announce|weight)",
-        value in r#"(-?[0-9]{1,22}|"[^"\\]{0,20}"|\[("[0-9:./a-z-]{0,12}",?){0,3}\]|\{ tcp = "5s" \}|true|1.5)"#,
+        value in r#"(-?[0-9]{1,22}|"[^"\\]{0,20}"|\[("[0-9:./a-z-]{0,12}",?){0,3}\]|\{ tcp = "5s" \}|true|1\.5)"#,
         list in any::<bool>(),
     ) {
         let header = if list { format!("[[{key}]]") } else { format!("[{key}]") };
