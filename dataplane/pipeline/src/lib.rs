@@ -15,6 +15,8 @@ pub mod reason;
 pub mod routes;
 pub mod snapshot;
 pub mod tcp_state;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod verdict;
 
