@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::ValueError;
+use super::value::{ValueError, bare};
 
 /// Whether a configuration is wrong, or right but beyond what the director does so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,9 +96,27 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Errors {
     list: Vec<ConfigError>,
+    /// Errors beyond those that are kept.
+    more: usize,
 }
 
 impl Errors {
+    /// How many are kept: enough for any file that is meant well, and a bound on what a request can cost.
+    pub(crate) const MOST: usize = 1000;
+
+    /// Whether what is found from now on is only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= Self::MOST
+    }
+
+    fn keep(&mut self, error: ConfigError) {
+        if self.is_full() {
+            self.more += 1;
+        } else {
+            self.list.push(error);
+        }
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -107,7 +125,7 @@ impl Errors {
     /// Notes an invalid value of the object that starts, or is, at `line`.
     pub(crate) fn push(&mut self, object: &str, line: Option<usize>, error: ValueError) {
         let error = ConfigError { line, ..ConfigError::invalid(object, error.message, error.remedy) };
-        self.list.push(error);
+        self.keep(error);
     }
 
     /// All of them, in the order of their lines, none twice.
@@ -115,8 +133,12 @@ impl Errors {
         let mut list = self.list;
         list.sort_by_key(|error| error.line);
         list.dedup();
+        if self.more > 0 {
+            let message = format!("there are {} more errors", self.more);
+            list.push(ConfigError::invalid("configuration", message, "correct these and check again"));
+        }
         for error in &mut list {
-            error.file = file.map(str::to_owned);
+            error.file = file.map(bare);
         }
         list
     }
@@ -125,7 +147,7 @@ impl Errors {
     pub(super) fn absorb(&mut self, found: Vec<ConfigError>, line: impl Fn(Place) -> Option<usize>) {
         for mut error in found {
             error.line = error.place.take().and_then(&line);
-            self.list.push(error);
+            self.keep(error);
         }
     }
 }

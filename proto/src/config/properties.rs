@@ -1,4 +1,5 @@
-//! Properties of the configuration: what is printed reads back, and no text breaks the reader.
+//! Properties of the configuration: what is printed reads back, and no text breaks the reader, however deep
+//! or wrong.
 
 use std::net::IpAddr;
 
@@ -181,4 +182,33 @@ proptest! {
             prop_assert_eq!(address.to_string().parse::<DestAddr>(), Ok(address));
         }
     }
+}
+
+#[test]
+fn depth_is_bounded() {
+    let dotted = vec!["a"; 300_000].join(".");
+    for text in [
+        format!("{dotted} = 1"),
+        format!("[{dotted}]"),
+        format!("[[{dotted}]]"),
+        format!("a = {}", "[".repeat(300_000)),
+        format!("a = {}", "{ b = ".repeat(100_000)),
+    ] {
+        let errors = parse(&text, "f").unwrap_err();
+        assert!(errors[0].message.starts_with("not TOML, "), "{:?}", errors[0].message);
+        assert!(errors.iter().all(|error| error.to_string().len() < 1000));
+    }
+}
+
+#[test]
+fn the_list_of_errors_is_bounded_and_says_so() {
+    let keys = |count: usize| (0..count).map(|n| format!("k{n} = 1\n")).collect::<String>();
+    let all = parse(&keys(Errors::MOST), "f").unwrap_err();
+    assert_eq!((all.len(), all.last().unwrap().line), (Errors::MOST, Some(Errors::MOST)));
+    let cut = parse(&keys(Errors::MOST + 7), "f").unwrap_err();
+    assert_eq!(cut.len(), Errors::MOST + 1);
+    assert_eq!(
+        cut.last().unwrap().to_string(),
+        "error: f: configuration: there are 7 more errors: correct these and check again"
+    );
 }

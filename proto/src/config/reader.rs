@@ -190,6 +190,11 @@ impl<'t, 'e> Reader<'t, 'e> {
     /// Notes every key that nobody asked for.
     pub(crate) fn finish(self) {
         for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
+            if self.errors.is_full() {
+                // Only counted; finding the word that was meant has a price.
+                self.errors.push(&self.object, None, ValueError::new("", ""));
+                continue;
+            }
             let remedy = match near(&entry.key, self.asked.iter().copied())[..] {
                 [] if self.asked.is_empty() => "remove it, there are no keys here".to_owned(),
                 [] => format!("remove it, or use one of {}", self.known_keys()),
