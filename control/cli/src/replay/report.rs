@@ -1,0 +1,146 @@
+//! The counters at the end, with the names of everything that was ever counted.
+
+use serde::{Serialize, Serializer};
+use sheave_pipeline::counters::{self, Traffic};
+use sheave_pipeline::ids::{DestId, ServiceId};
+use sheave_pipeline::live::Live;
+use sheave_pipeline::snapshot::Snapshot;
+use sheave_pipeline::{Reason, VerdictKind};
+use sheave_table::CounterPage;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What the numbers of services and destinations mean, removed ones included.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Name, and what it listens on.
+    services: BTreeMap<ServiceId, (String, Option<String>)>,
+    /// Service, and address with port.
+    destinations: BTreeMap<DestId, (ServiceId, SocketAddr)>,
+}
+
+impl Names {
+    /// Takes in all of a snapshot. Numbers are not dealt twice within a replay.
+    pub(super) fn learn(&mut self, snapshot: &Snapshot) {
+        for (_, listen) in snapshot.listens() {
+            let Some(service) = snapshot.service(listen.service) else { continue };
+            let place = format!("{}/{}", SocketAddr::new(listen.vip, listen.port), listen.proto);
+            self.services.insert(listen.service, (service.name.clone(), Some(place)));
+        }
+        for (id, destination) in snapshot.destinations() {
+            let address = SocketAddr::new(destination.addr, destination.port);
+            self.destinations.insert(id, (destination.service, address));
+        }
+    }
+
+    pub(super) fn service(&self, id: ServiceId) -> Option<String> {
+        self.services.get(&id).map(|(name, _)| name.clone())
+    }
+
+    pub(super) fn destination(&self, id: DestId) -> Option<String> {
+        self.destinations.get(&id).map(|(_, address)| address.to_string())
+    }
+}
+
+/// counters.json.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    verdicts: Counters,
+    reasons: Counters,
+    /// Frames that are still held back.
+    held: usize,
+    /// In the order of their numbers, which is that of their names for those of the first configuration.
+    services: Vec<Service>,
+}
+
+/// Counters by name, in their own order.
+#[derive(Debug)]
+struct Counters(Vec<(&'static str, u64)>);
+
+impl Serialize for Counters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Service {
+    name: String,
+    listen: Option<String>,
+    removed: bool,
+    #[serde(flatten)]
+    traffic: Flow,
+    destinations: Vec<Destination>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Destination {
+    address: String,
+    removed: bool,
+    active: u32,
+    inactive: u32,
+    #[serde(flatten)]
+    traffic: Flow,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Flow {
+    conns: u64,
+    in_packets: u64,
+    out_packets: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+}
+
+impl Flow {
+    fn read(get: impl Fn(Traffic) -> u64) -> Flow {
+        Flow {
+            conns: get(Traffic::Conns),
+            in_packets: get(Traffic::InPackets),
+            out_packets: get(Traffic::OutPackets),
+            in_bytes: get(Traffic::InBytes),
+            out_bytes: get(Traffic::OutBytes),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        page: &CounterPage,
+        live: &Live,
+        names: &Names,
+        snapshot: &Snapshot,
+        held: usize,
+    ) -> Report {
+        let verdicts = VerdictKind::ALL.iter().map(|kind| (kind.name(), page.get(counters::verdict(*kind))));
+        let reasons = Reason::ALL.iter().map(|reason| (reason.name(), page.get(counters::reason(*reason))));
+        let destination = |(id, (_, address)): (&DestId, &(ServiceId, SocketAddr))| Destination {
+            address: address.to_string(),
+            removed: snapshot.destination(*id).is_none(),
+            active: live.destination(*id).active(),
+            inactive: live.destination(*id).inactive(),
+            traffic: Flow::read(|what| page.get(counters::destination(*id, what))),
+        };
+        let service = |(id, (name, listen)): (&ServiceId, &(String, Option<String>))| Service {
+            name: name.clone(),
+            listen: listen.clone(),
+            removed: snapshot.service(*id).is_none(),
+            traffic: Flow::read(|what| page.get(counters::service(*id, what))),
+            destinations: names
+                .destinations
+                .iter()
+                .filter(|(_, (of, _))| of == id)
+                .map(destination)
+                .collect(),
+        };
+        Report {
+            verdicts: Counters(verdicts.collect()),
+            reasons: Counters(reasons.collect()),
+            held,
+            services: names.services.iter().map(service).collect(),
+        }
+    }
+}
