@@ -308,17 +308,14 @@ impl Port for AfXdpPort {
         let AfXdpPort { socket, queue, name, ifindex, caps, .. } = *self;
         // The mappings of the rings keep the socket alive, so they go first.
         let lent = queue.end(pool);
-        let umem = socket.umem();
         drop(socket);
-        if caps.mode == Mode::ZeroCopy
-            && !is_released(umem, Target { ifindex, queue: caps.queue, zero_copy: false })
-        {
-            // The device may still write into these frames: better lost than overwritten.
+        if !is_released(ifindex, caps.queue) {
+            // The kernel may still write into these frames: better lost than overwritten.
             tracing::error!(interface = %name, queue = caps.queue, ?lent, "queue not released: its frames are lost");
             return;
         }
-        // SAFETY: the socket is closed: in copy mode the kernel writes to frames only on behalf of a bound socket, and
-        // closing waits until nobody does any more; in zero-copy mode the queue has just been seen to be free.
+        // SAFETY: the kernel writes to frames only on behalf of a socket bound to the queue, and the queue has just been
+        // seen to be free.
         unsafe { lent.recover(pool) };
         tracing::debug!(interface = %name, queue = caps.queue, "AF_XDP socket closed");
     }
@@ -328,14 +325,13 @@ impl Port for AfXdpPort {
     }
 }
 
-/// Waits until a queue's former socket has let go of it; that is so once it can be bound again, or is no more.
-fn is_released(umem: Umem, target: Target) -> bool {
+/// Waits until a queue's former socket has let go of it, or the time that this can take is over.
+fn is_released(ifindex: u32, queue: u32) -> bool {
     for _ in 0..REBIND_ATTEMPTS {
-        match xsk::open(umem, target) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => pause(),
-            Ok(_) => return true,
-            Err(error) => return matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)),
+        if xsk::is_free(ifindex, queue) {
+            return true;
         }
+        pause();
     }
     false
 }

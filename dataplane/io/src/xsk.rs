@@ -7,6 +7,7 @@
 //!
 //! The mappings of the rings keep the socket alive: they are unmapped before it is closed.
 
+use crate::mapping::Mapping;
 use crate::ring::{self, Consumer, Descriptor, Layout, Producer};
 use crate::umem::Umem;
 use std::io;
@@ -25,11 +26,11 @@ const SEND_BUFFER: libc::c_int = 32 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Anchor {
     fd: RawFd,
-    zero_copy: bool,
+    target: Target,
 }
 
 /// Which queue to bind to, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) ifindex: u32,
     pub(crate) queue: u32,
@@ -59,10 +60,15 @@ pub(crate) struct Rings {
 /// driver has no zero-copy, `ENODEV` when there is no such interface, `EINVAL` when it has no such queue.
 pub(crate) fn open(umem: Umem, target: Target) -> io::Result<(Socket, Rings)> {
     let mut anchors = umem.anchors();
-    while let Some(at) = anchors.iter().position(|anchor| anchor.zero_copy == target.zero_copy) {
+    let same_queue = |other: Target| (other.ifindex, other.queue) == (target.ifindex, target.queue);
+    if anchors.iter().any(|anchor| same_queue(anchor.target)) {
+        // Sharing with this one would fail as if there were no such queue.
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    while let Some(at) = anchors.iter().position(|anchor| anchor.target.zero_copy == target.zero_copy) {
         match open_with(umem, target, Some(anchors[at].fd)) {
             Ok((socket, rings)) => {
-                anchors.push(Anchor { fd: socket.fd.as_raw_fd(), zero_copy: target.zero_copy });
+                anchors.push(Anchor { fd: socket.fd.as_raw_fd(), target });
                 return Ok((socket, rings));
             }
             // The lender's interface is gone, and with it the bond.
@@ -71,20 +77,15 @@ pub(crate) fn open(umem: Umem, target: Target) -> io::Result<(Socket, Rings)> {
         }
     }
     let (socket, rings) = open_with(umem, target, None)?;
-    anchors.push(Anchor { fd: socket.fd.as_raw_fd(), zero_copy: target.zero_copy });
+    anchors.push(Anchor { fd: socket.fd.as_raw_fd(), target });
     Ok((socket, rings))
 }
 
 fn open_with(umem: Umem, target: Target, lender: Option<RawFd>) -> io::Result<(Socket, Rings)> {
-    // SAFETY: takes numbers only.
-    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just opened, and nobody else's.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = new_socket()?;
     if lender.is_none() {
-        register(fd.as_fd(), umem)?;
+        let (start, size) = (umem.start().as_ptr() as u64, umem.frame_size().bytes());
+        register(fd.as_fd(), start, umem.bytes() as u64, size)?;
     }
     for (ring, entries) in [
         (libc::XDP_UMEM_FILL_RING, FILL_ENTRIES),
@@ -100,12 +101,47 @@ fn open_with(umem: Umem, target: Target, lender: Option<RawFd>) -> io::Result<(S
     Ok((Socket { fd, umem }, rings))
 }
 
-fn register(fd: BorrowedFd<'_>, umem: Umem) -> io::Result<()> {
-    let size = umem.frame_size().bytes();
+/// Whether a queue is surely without a socket. It is not while there is one whose descriptors are closed here, but that
+/// the kernel has not released yet, or of which a child that is being started has a copy for a moment.
+///
+/// Asks for a second socket in zero-copy mode: the kernel refuses it as busy before it looks at anything else, and on a
+/// driver without zero-copy refuses it for that, so that the question leaves no trace.
+pub(crate) fn is_free(ifindex: u32, queue: u32) -> bool {
+    const PAGE: usize = 4096;
+    let ask = || {
+        let memory = Mapping::anonymous(PAGE)?;
+        let fd = new_socket()?;
+        register(fd.as_fd(), memory.start().as_ptr() as u64, PAGE as u64, PAGE)?;
+        for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING] {
+            set_option(fd.as_fd(), libc::SOL_XDP, ring, &64u32)?;
+        }
+        bind(fd.as_fd(), Target { ifindex, queue, zero_copy: true }, None)
+    };
+    let answer: io::Result<()> = ask();
+    match answer {
+        Ok(()) => true,
+        // No zero-copy, no such interface any more, no such queue any more. Other answers say nothing.
+        Err(error) => {
+            matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENODEV | libc::EINVAL))
+        }
+    }
+}
+
+fn new_socket() -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn register(fd: BorrowedFd<'_>, start: u64, bytes: u64, frame_size: usize) -> io::Result<()> {
     let registration = libc::xdp_umem_reg {
-        addr: umem.start().as_ptr() as u64,
-        len: umem.bytes() as u64,
-        chunk_size: u32::try_from(size).map_err(io::Error::other)?,
+        addr: start,
+        len: bytes,
+        chunk_size: u32::try_from(frame_size).map_err(io::Error::other)?,
         // The kernel's own XDP_PACKET_HEADROOM comes on top, which is the headroom of our frames.
         headroom: 0,
         flags: 0,
@@ -197,11 +233,6 @@ fn get_option<T: Answer>(fd: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T>
 }
 
 impl Socket {
-    /// The memory that its frames lie in.
-    pub(crate) fn umem(&self) -> Umem {
-        self.umem
-    }
-
     /// Makes the kernel send what is in the TX ring; zero, or the error number.
     #[inline]
     pub(crate) fn kick_tx(&self) -> Result<(), libc::c_int> {

@@ -6,19 +6,20 @@
 //!
 //! What the program does is described in steering.bpf.c. It knows nothing of services beyond the sets.
 
+mod link;
 mod sets;
 
 pub use sets::{Endpoint, SteeringSets};
 
 use crate::afxdp::{ModeWish, XdpMode};
 use aya::maps::{HashMap, MapData, PerCpuArray, XskMap};
-use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, SchedClassifier, Xdp, xdp};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
+use link::{Flags, Link};
 use sets::{Change, Step};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Queues of one interface that can have a socket (QUEUES_PER_PORT of the program).
 pub const QUEUES_PER_PORT: u32 = 64;
@@ -64,7 +65,7 @@ impl std::error::Error for SteeringError {
 /// The program on one interface. Dropping it detaches.
 #[derive(Debug)]
 pub struct Attachment {
-    _link: FdLink,
+    _link: Link,
     ifindex: u32,
     mode: XdpMode,
 }
@@ -156,8 +157,8 @@ impl Steering {
             self.set_port(ifindex, place, XdpMode::Native)?;
             // Beyond a page of MTU drivers want a program that copes with frames in several buffers.
             let native = self
-                .link(ifindex, "steer", xdp::XdpMode::Driver)
-                .or_else(|_| self.link(ifindex, "steer_frags", xdp::XdpMode::Driver));
+                .link(ifindex, "steer", Flags::Driver)
+                .or_else(|_| self.link(ifindex, "steer_frags", Flags::Driver));
             match native {
                 Ok(link) => return Ok(Attachment { _link: link, ifindex, mode: XdpMode::Native }),
                 Err(error) if wish != ModeWish::Auto => return Err(error),
@@ -169,27 +170,16 @@ impl Steering {
         // Known as generic before it is attached, so that no reinjected frame is taken a second time.
         self.set_port(ifindex, place, XdpMode::Generic)?;
         let link = self
-            .link(ifindex, "steer", xdp::XdpMode::Skb)
-            .or_else(|_| self.link(ifindex, "steer_frags", xdp::XdpMode::Skb))?;
+            .link(ifindex, "steer", Flags::Generic)
+            .or_else(|_| self.link(ifindex, "steer_frags", Flags::Generic))?;
         Ok(Attachment { _link: link, ifindex, mode: XdpMode::Generic })
     }
 
-    fn link(&mut self, ifindex: u32, name: &str, mode: xdp::XdpMode) -> Result<FdLink, SteeringError> {
-        let failed = |error: ProgramError| {
-            SteeringError::new(
-                format!("interface index {ifindex}: cannot attach the steering program"),
-                error,
-            )
-        };
+    fn link(&mut self, ifindex: u32, name: &str, flags: Flags) -> Result<Link, SteeringError> {
+        let what = || format!("interface index {ifindex}: cannot attach the steering program");
         let program: &mut Xdp = program(&mut self.ebpf, name)?;
-        let id = program.attach_to_if_index(ifindex, mode).map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        // The loader falls back to netlink, whose attachment would outlive a killed process.
-        FdLink::try_from(link).map_err(|error| {
-            let what =
-                format!("interface index {ifindex}: no BPF link possible: Linux 5.9 or newer is needed");
-            SteeringError::new(what, error)
-        })
+        let fd = program.fd().map_err(|error| SteeringError::new(what(), error))?;
+        Link::create(fd.as_fd(), ifindex, flags).map_err(|error| SteeringError::new(what(), error))
     }
 
     /// Detaches the program and takes the interface's sockets out of the table.

@@ -349,7 +349,7 @@ int steer_frags(struct xdp_md *ctx)
 	return steer_frame(ctx);
 }
 
-SEC("tc")
+SEC("classifier")
 int reinject(struct __sk_buff *skb)
 {
 	__u32 tap = skb->ifindex;
