@@ -22,8 +22,6 @@ pub(super) const LONGEST: usize = FRAME - HEADROOM;
 const FRAMES: u32 = 1024;
 /// A table for a few connections costs nothing; one much larger than the input is of no use.
 const FEW: u64 = 4096;
-/// Entries tell the seconds modulo 2^16; time goes in steps that they can tell.
-const STEP: u64 = 6 * 3600 * Time::SECOND;
 
 /// The time of the tables, which begins with the first frame.
 pub(super) fn since(start: u64, time: u64) -> Time {
@@ -54,7 +52,6 @@ pub(super) struct Engine {
     pool: ManuallyDrop<FramePool>,
     burst: ManuallyDrop<Burst>,
     out: ManuallyDrop<Output>,
-    last: Time,
 }
 
 impl Engine {
@@ -81,7 +78,6 @@ impl Engine {
             pool: ManuallyDrop::new(pool()),
             burst: ManuallyDrop::new(Burst::with_capacity(1)),
             out: ManuallyDrop::new(Output::new()),
-            last: Time(0),
         };
         engine.take(snapshot);
         Ok(engine)
@@ -177,11 +173,6 @@ impl Engine {
 
     /// What happens between frames: expiry, packets that have waited too long, kept destinations that are done.
     fn pass_time(&mut self, now: Time) {
-        while now.0.saturating_sub(self.last.0) > STEP && !self.shared.table.is_empty() {
-            self.last = self.last.after(STEP);
-            self.pipeline.expire_due(self.last, &self.snapshot);
-        }
-        self.last = now;
         self.pipeline.expire_due(now, &self.snapshot);
         let live = &self.shared.live;
         let connections = |id| {

@@ -1,0 +1,259 @@
+//! From verbs to operations: asks the director, hands the answer to `show`.
+
+use crate::args::{
+    Cli, ConfigVerb, ConnectionArgs, DestinationName, DestinationSettings, DestinationVerb, ServiceSettings,
+    ServiceVerb, Verb,
+};
+use crate::client::Client;
+use crate::client::Result;
+use crate::error::{Code, ExitError};
+use crate::{pages, show};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sheave_proto::api::{
+    Applied, ConfigShown, ConfigSource, ConnectionFilter, ConnectionPage, CountersReport, DestinationList,
+    NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status, Subscribed,
+    WorkersReport,
+};
+use sheave_proto::config::{Destination, DestinationPatch, Service, ServicePatch, TimeoutsPatch, Weight};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// What an operator wants to see: a director and a form.
+struct Session<'a> {
+    cli: &'a Cli,
+}
+
+/// Carries out the command line.
+///
+/// # Errors
+/// Lines for standard error and an exit code.
+pub(crate) fn run(cli: &Cli) -> Result {
+    let session = Session { cli };
+    match &cli.verb {
+        Verb::Status => session.ask(Op::StatusShow, |a: &Status| show::status(a)),
+        Verb::Service(verb) => session.service(verb),
+        Verb::Destination(verb) => session.destination(verb),
+        Verb::Apply { file, dry_run } => session.apply(file, *dry_run),
+        Verb::Reload => session.change(Op::ConfigReload),
+        Verb::Stats { service, watch } => session.stats(service.as_deref(), *watch),
+        Verb::Connections(args) => session.connections(args),
+        Verb::Neighbours => session.ask(Op::NeighboursList, |a: &NeighboursReport| show::neighbours(a)),
+        Verb::Workers => session.ask(Op::WorkersShow, |a: &WorkersReport| show::workers(a)),
+        Verb::Counters { all } => session.ask(Op::CountersShow, |a: &CountersReport| show::counters(a, *all)),
+        Verb::Events { since } => session.events(*since),
+        Verb::Config(ConfigVerb::Show) => session.ask(Op::ConfigShow, |a: &ConfigShown| a.toml.clone()),
+        Verb::Replay(args) => crate::replay::run(args),
+        Verb::Completions { shell } => pages::completions(*shell),
+        Verb::Man { directory } => pages::man(directory),
+    }
+}
+
+impl Session<'_> {
+    fn client(&self) -> Result<Client> {
+        Client::connect(&self.cli.socket)
+    }
+
+    /// Asks, and prints the answer as JSON or as `text` makes it.
+    fn ask<T: DeserializeOwned + Serialize>(&self, op: Op, text: impl Fn(&T) -> String) -> Result {
+        let answer = self.client()?.call(op)?;
+        self.print(&answer, text)
+    }
+
+    fn print<T: Serialize>(&self, answer: &T, text: impl Fn(&T) -> String) -> Result {
+        if self.cli.json { write(&(json(answer) + "\n")) } else { write(&text(answer)) }
+    }
+
+    /// Asks for a change, and prints what it was.
+    fn change(&self, op: Op) -> Result {
+        self.ask(op, |applied: &Applied| show::changes(&applied.changes))
+    }
+
+    fn service(&self, verb: &ServiceVerb) -> Result {
+        match verb {
+            ServiceVerb::List => self.ask(Op::ServiceList, |a: &ServiceList| show::services(&a.services)),
+            ServiceVerb::Show { service } => {
+                let op = Op::ServiceShow { service: service.clone() };
+                self.ask(op, |a: &ServiceShown| show::service(&a.service))
+            }
+            ServiceVerb::Add { listen, name, settings } => {
+                let mut service = Service::new(*listen);
+                if let Some(name) = name {
+                    service.name.clone_from(name);
+                }
+                patch(settings).apply(&mut service);
+                self.change(Op::ServiceAdd(Box::new(service)))
+            }
+            ServiceVerb::Edit { service, settings } => {
+                let patch = patch(settings);
+                something_to_change(patch.is_empty(), &format!("service {service}"), "--scheduler wrr")?;
+                self.change(Op::ServiceSet { service: service.clone(), patch })
+            }
+            ServiceVerb::Remove { service } => self.change(Op::ServiceRemove { service: service.clone() }),
+        }
+    }
+
+    fn destination(&self, verb: &DestinationVerb) -> Result {
+        match verb {
+            DestinationVerb::List { service } => self
+                .ask(Op::DestinationList { service: service.clone() }, |a: &DestinationList| {
+                    show::destinations(&a.destinations)
+                }),
+            DestinationVerb::Show(name) => self.show_destination(name),
+            DestinationVerb::Add { name, settings } => {
+                let destination = Destination {
+                    address: name.address,
+                    weight: settings.weight.unwrap_or(Weight::ONE),
+                    forward: settings.forward,
+                    upper_threshold: 0,
+                    lower_threshold: 0,
+                };
+                self.change(Op::DestinationAdd { service: name.service.clone(), destination })
+            }
+            DestinationVerb::Edit { name, settings } => {
+                let DestinationSettings { weight, forward } = *settings;
+                let patch =
+                    DestinationPatch { weight, forward: forward.map(Some), ..DestinationPatch::default() };
+                something_to_change(
+                    patch.is_empty(),
+                    &format!("destination {}", name.address),
+                    "--weight 3",
+                )?;
+                let (service, address) = (name.service.clone(), name.address);
+                self.change(Op::DestinationSet { service, address, patch })
+            }
+            DestinationVerb::Remove(name) => {
+                let (service, address) = (name.service.clone(), name.address);
+                self.change(Op::DestinationRemove { service, address })
+            }
+        }
+    }
+
+    fn show_destination(&self, name: &DestinationName) -> Result {
+        let op = Op::DestinationList { service: Some(name.service.clone()) };
+        let mut list: DestinationList = self.client()?.call(op)?;
+        list.destinations.retain(|d| {
+            d.address.addr == name.address.addr
+                && (name.address.port.is_none() || name.address.port == d.address.port)
+        });
+        if list.destinations.is_empty() {
+            let object = format!("destination {} of service {}", name.address, name.service);
+            let remedy = "see 'sheave destination list' for those there are";
+            return Err(ExitError::new(Code::NotFound, object, "there is no such object", remedy));
+        }
+        self.print(&list, |list| show::destinations(&list.destinations))
+    }
+
+    fn apply(&self, file: &Path, dry_run: bool) -> Result {
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            ExitError::new(Code::Usage, file.display(), e, "name a configuration file (TOML)")
+        })?;
+        let source = ConfigSource::Toml { text, file: file.display().to_string() };
+        if dry_run {
+            self.ask(Op::ConfigPlan(source), |plan: &PlanReport| show::changes(&plan.changes))
+        } else {
+            self.change(Op::ConfigApply(source))
+        }
+    }
+
+    fn stats(&self, service: Option<&str>, watch: bool) -> Result {
+        let mut client = self.client()?;
+        let clear = watch && !self.cli.json && std::io::stdout().is_terminal();
+        loop {
+            let op = Op::StatsShow { service: service.map(str::to_owned) };
+            let report: StatsReport = client.call(op)?;
+            if clear {
+                write("\x1b[H\x1b[2J")?;
+            }
+            self.print(&report, show::stats)?;
+            if !watch {
+                return Ok(());
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a person watches: this is the pace of what is shown"
+            )]
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    }
+
+    fn connections(&self, args: &ConnectionArgs) -> Result {
+        let mut client = self.client()?;
+        let mut filter = ConnectionFilter {
+            vip: args.vip,
+            real: args.real,
+            client: args.client,
+            state: args.state,
+            service: args.service.clone(),
+            limit: ConnectionFilter::LARGEST_PAGE,
+            cursor: None,
+        };
+        let limit = if args.limit == 0 { u64::MAX } else { args.limit };
+        let mut left = limit;
+        let mut all: Option<ConnectionPage> = None;
+        loop {
+            filter.limit = ConnectionFilter::LARGEST_PAGE.min(u32::try_from(left).unwrap_or(u32::MAX));
+            let page: ConnectionPage = client.call(Op::ConnectionsList(filter.clone()))?;
+            left = left.saturating_sub(page.entries.len() as u64);
+            filter.cursor.clone_from(&page.cursor);
+            let all = all.get_or_insert_with(|| ConnectionPage { entries: Vec::new(), ..page.clone() });
+            all.entries.extend(page.entries);
+            all.cursor = page.cursor;
+            if left == 0 || all.cursor.is_none() {
+                break;
+            }
+        }
+        let Some(all) = all else { return Ok(()) };
+        self.print(&all, show::connections)
+    }
+
+    fn events(&self, since: Option<u64>) -> Result {
+        let mut client = self.client()?;
+        let _: Subscribed = client.call(Op::EventsSubscribe { since })?;
+        while let Some(event) = client.next_event()? {
+            let line = if self.cli.json { json(&event) } else { show::event(&event) };
+            write(&(line + "\n"))?;
+        }
+        let wrong = "the director ended the connection";
+        Err(ExitError::new(Code::Unreachable, "events", wrong, "see its log, and start again"))
+    }
+}
+
+fn patch(settings: &ServiceSettings) -> ServicePatch {
+    let ServiceSettings { scheduler, forward, on_removal, .. } = *settings;
+    ServicePatch {
+        scheduler,
+        forward,
+        on_removal,
+        interface: settings.interface.clone().map(Some),
+        timeouts: TimeoutsPatch {
+            tcp: settings.tcp_timeout,
+            tcp_fin: settings.tcp_fin_timeout,
+            udp: settings.udp_timeout,
+        },
+        persistence: None,
+    }
+}
+
+fn something_to_change(nothing: bool, object: &str, example: &str) -> Result {
+    if nothing {
+        let remedy = format!("name what to change, as in {example}");
+        return Err(ExitError::new(Code::Usage, object, "nothing to change", remedy));
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("answers have a JSON form")
+}
+
+/// Prints. That nobody reads any more (`| head`) is no failure.
+fn write(text: &str) -> Result {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(ExitError::new(Code::Failed, "standard output", e, "look at where it goes")),
+        Ok(()) => Ok(()),
+    }
+}
