@@ -313,6 +313,8 @@ mod tests {
             while n < N {
                 if producer.push(n) {
                     n += 1;
+                } else {
+                    std::thread::yield_now();
                 }
                 producer.commit();
             }

@@ -227,6 +227,23 @@ fn what_has_no_socket_is_the_kernels() {
     });
 }
 
+#[test]
+fn an_interface_of_another_program_is_left_alone_and_says_why() {
+    NetNs::new().run(|| {
+        veth("a0", "a1");
+        let ifindex = sheave_io::ifindex("a0").expect("there");
+        let (mut first, mut second) = (Steering::load().expect("loaded"), Steering::load().expect("loaded"));
+        let attachment = first.attach(ifindex, ModeWish::Auto).expect("attached");
+        let refusal = second.attach(ifindex, ModeWish::Auto).expect_err("taken").to_string();
+        assert!(refusal.contains("another XDP program"), "{refusal}");
+        // Dropping is detaching, at once.
+        drop(attachment);
+        let attachment = second.attach(ifindex, ModeWish::Auto).expect("free again");
+        second.detach(attachment);
+        assert!(second.attach(u32::from(u16::MAX), ModeWish::Auto).is_err(), "no such interface");
+    });
+}
+
 /// Two queues of one interface: frames of each reach the socket of that queue and no other.
 #[test]
 fn each_queue_has_its_socket() {

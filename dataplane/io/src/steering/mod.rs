@@ -179,7 +179,19 @@ impl Steering {
         let what = || format!("interface index {ifindex}: cannot attach the steering program");
         let program: &mut Xdp = program(&mut self.ebpf, name)?;
         let fd = program.fd().map_err(|error| SteeringError::new(what(), error))?;
-        Link::create(fd.as_fd(), ifindex, flags).map_err(|error| SteeringError::new(what(), error))
+        Link::create(fd.as_fd(), ifindex, flags).map_err(|error| match error.raw_os_error() {
+            Some(libc::EEXIST | libc::EBUSY) => SteeringError::new(
+                format!(
+                    "{}: another XDP program is attached there: detach it (ip link set dev NAME xdp off)",
+                    what()
+                ),
+                error,
+            ),
+            Some(libc::EPERM) => {
+                SteeringError::new(format!("{}: run with CAP_NET_ADMIN and CAP_BPF", what()), error)
+            }
+            _ => SteeringError::new(what(), error),
+        })
     }
 
     /// Detaches the program and takes the interface's sockets out of the table.
