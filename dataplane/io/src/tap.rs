@@ -26,7 +26,7 @@ pub struct Copied {
     pub port: PortId,
     /// Which way it went.
     pub way: Way,
-    /// The time of the turn, as [`TapHandle::set_now`] was told last.
+    /// The time of the turn, as [`PcapTap::set_now`] was told last.
     pub now: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
