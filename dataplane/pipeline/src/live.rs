@@ -18,12 +18,12 @@ pub struct DestLive {
 impl DestLive {
     /// Connections in an established or opening state, as IPVS counts them.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        count(&self.active)
     }
 
     /// All other connections.
     pub fn inactive(&self) -> u32 {
-        self.inactive.load(Ordering::Relaxed)
+        count(&self.inactive)
     }
 
     /// 256 x active + inactive: what lc and wlc compare.
@@ -45,6 +45,13 @@ impl DestLive {
     fn side(&self, active: bool) -> &AtomicU32 {
         if active { &self.active } else { &self.inactive }
     }
+}
+
+/// A connection may be counted out by one worker a moment before another has counted it in: that reads as none.
+// ORDERING: an estimate; exactness comes from every change being counted once.
+fn count(side: &AtomicU32) -> u32 {
+    let count = side.load(Ordering::Relaxed);
+    if count.cast_signed() < 0 { 0 } else { count }
 }
 
 /// Live state of one service: the scheduler's cursor (its meaning is the scheduler's own).

@@ -10,10 +10,12 @@
 //! Packets are built and read by another library than the one that the pipeline uses: a mistake must be made
 //! twice to go unnoticed.
 
+mod fuzz;
 mod lab;
 mod packet;
 mod site;
 
+pub use fuzz::{packet_path, packet_path_seeds};
 pub use lab::{Drained, Lab};
 pub use packet::{Packet, Seen};
 pub use site::{

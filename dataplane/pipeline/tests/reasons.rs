@@ -1,0 +1,435 @@
+//! Every reason that the pipeline can have is reached, and counted once.
+
+use sheave_frame::{Burst, PortId};
+use sheave_pipeline::entry::in_key;
+use sheave_pipeline::ids::ListenId;
+use sheave_pipeline::snapshot::{Method, OnRemoval};
+use sheave_pipeline::testing::{
+    CLIENT_SIDE, DIRECTOR, Drained, Lab, NAT_REAL_PORT, Packet, ROUTER_MAC, SERVER_SIDE, Seen, Site, mac_of,
+    real, vip,
+};
+use sheave_pipeline::{Punt, Reason, Resolve, Snapshot, VerdictKind};
+use sheave_proto::wire::arp::{self, Arp};
+use sheave_proto::wire::checksum::checksum;
+use sheave_proto::wire::eth::Mac;
+use sheave_proto::wire::flow::Proto;
+use sheave_table::Reserve;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// Those that only a worker can have: its ports and rings are full or gone.
+const WORKERS: [Reason; 3] = [Reason::PortGone, Reason::TxFull, Reason::HandoffFull];
+
+const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 7), 40_000);
+const VIP: (Ipv4Addr, u16) = (vip(0), 80);
+const REAL: (Ipv4Addr, u16) = (real(0), NAT_REAL_PORT);
+const L3: usize = 14;
+
+/// A lab, its site, and what was reached so far.
+struct Stage {
+    lab: Lab,
+    site: Site,
+    snapshot: Snapshot,
+    reached: BTreeSet<Reason>,
+}
+
+impl Stage {
+    fn new(proto: Proto, method: Method, resolve: Resolve) -> Stage {
+        let mut site = Site::with(proto, method, 1);
+        Stage { lab: Lab::new(resolve), snapshot: site.snapshot(), site, reached: BTreeSet::new() }
+    }
+
+    /// Sends a frame that must have this outcome, counted once, with all frames accounted for.
+    fn expect(&mut self, reason: Reason, port: PortId, frame: &[u8]) -> Drained {
+        let before = (self.lab.reason(reason), self.lab.verdict(reason.kind()));
+        let (verdict, out) = self.lab.send(&self.snapshot, port, frame);
+        assert_eq!(verdict.reason(), Some(reason));
+        assert_eq!((self.lab.reason(reason), self.lab.verdict(reason.kind())), (before.0 + 1, before.1 + 1));
+        assert_eq!(self.lab.frames(), self.lab.pool.total());
+        match reason.kind() {
+            VerdictKind::Pass => assert_eq!(out.passed, [frame], "{reason}: as it came"),
+            VerdictKind::Reply => assert_eq!(out.sent.len(), 1, "{reason}"),
+            VerdictKind::Punt => assert_eq!(out.punts.len(), 1, "{reason}"),
+            VerdictKind::Hold => assert_eq!(out.punts.len() + out.sent.len(), 1, "{reason}: asks"),
+            VerdictKind::Drop => assert_eq!(out, Drained::default(), "{reason}"),
+            VerdictKind::Forward => unreachable!("a reason is no forward"),
+        }
+        self.reached.insert(reason);
+        out
+    }
+
+    fn forward(&mut self, packet: &Packet) -> Drained {
+        let (verdict, out) = self.lab.send(&self.snapshot, packet.port, &packet.bytes());
+        assert_eq!(verdict.kind(), VerdictKind::Forward, "{verdict:?}");
+        out
+    }
+
+    fn republish(&mut self, change: impl FnOnce(&mut Site)) {
+        change(&mut self.site);
+        self.snapshot = self.site.snapshot();
+    }
+}
+
+fn syn() -> Packet {
+    Packet::from_client(Proto::Tcp, CLIENT, VIP, Packet::SYN)
+}
+
+fn datagram() -> Packet {
+    Packet::from_client(Proto::Udp, CLIENT, VIP, 0)
+}
+
+/// The frame with changes to its IP packet, and the header checksum right again.
+fn altered(packet: &Packet, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = packet.bytes();
+    change(&mut bytes);
+    sum(&mut bytes);
+    bytes
+}
+
+fn sum(bytes: &mut [u8]) {
+    bytes[L3 + 10..L3 + 12].fill(0);
+    let sum = checksum(&bytes[L3..L3 + 20]);
+    bytes[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// An ICMP message from the client.
+fn icmp(dst: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+    let packet = Packet::from_client(Proto::Udp, CLIENT, (dst, 1), 0).payload(&vec![0; message.len() - 8]);
+    let mut bytes = altered(&packet, |bytes| bytes[L3 + 9] = 1);
+    bytes[L3 + 20..].copy_from_slice(message);
+    bytes[L3 + 22..L3 + 24].fill(0);
+    let sum = checksum(&bytes[L3 + 20..]);
+    bytes[L3 + 22..L3 + 24].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+fn arp(packet: Arp, dst: Mac) -> Vec<u8> {
+    let mut frame = [0; arp::FRAME_LEN];
+    packet.emit(&mut frame, dst);
+    frame.to_vec()
+}
+
+#[test]
+fn every_reason_of_the_pipeline_is_reached() {
+    let mut reached = BTreeSet::new();
+    let parts: [fn() -> BTreeSet<Reason>; 9] =
+        [not_ours, arps, ip_headers, transports, icmps, answers, limits, ways_out, tables];
+    for part in parts {
+        reached.extend(part());
+    }
+    let missing: Vec<_> =
+        Reason::ALL.iter().filter(|r| !reached.contains(r) && !WORKERS.contains(r)).collect();
+    assert!(missing.is_empty(), "not reached: {missing:?}");
+    assert!(WORKERS.iter().all(|r| !reached.contains(r)));
+}
+
+fn not_ours() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let other = |dst| Packet::from_client(Proto::Tcp, CLIENT, (dst, 80), Packet::SYN);
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &other(DIRECTOR[0]).bytes());
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &[2; 13]);
+    stage.expect(Reason::NotOurs, PortId(9), &syn().bytes());
+    let mut frame = syn().bytes();
+    frame[..6].fill(0xff);
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &frame);
+    frame[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
+    stage.expect(Reason::NotOurMac, CLIENT_SIDE, &frame);
+    let mut frame = syn().bytes();
+    frame[12..14].copy_from_slice(&[0x88, 0xcc]);
+    stage.expect(Reason::NotOurProtocol, CLIENT_SIDE, &frame);
+    stage.expect(Reason::NotOurProtocol, CLIENT_SIDE, &altered(&syn(), |b| b[L3 + 9] = 47));
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    stage.expect(Reason::Ipv6Unsupported, CLIENT_SIDE, &frame);
+    frame.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
+    stage.expect(Reason::VlanUnsupported, CLIENT_SIDE, &frame);
+    stage.expect(
+        Reason::NoService,
+        CLIENT_SIDE,
+        &Packet { dst: "198.18.0.100:81".parse().expect("an address"), ..syn() }.bytes(),
+    );
+    stage.expect(Reason::NoEntry, CLIENT_SIDE, &Packet { flags: Packet::ACK, ..syn() }.bytes());
+    let reply = Packet::from_real(Proto::Tcp, REAL, CLIENT, Packet::ACK);
+    stage.expect(Reason::NoEntry, SERVER_SIDE, &reply.bytes());
+    let to_us = Packet::from_real(Proto::Tcp, REAL, (DIRECTOR[1], 5000), Packet::ACK);
+    stage.expect(Reason::OwnAddress, SERVER_SIDE, &to_us.bytes());
+    // Nothing is said of what is wrong with a packet that is not ours.
+    let mut broken = other(DIRECTOR[0]).bytes();
+    broken[L3 + 10] ^= 0xff;
+    broken[L3 + 3] = 0xff;
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &broken);
+    stage.reached
+}
+
+fn arps() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let router = Ipv4Addr::new(198, 18, 0, 2);
+    let question = |of| arp(Arp::request(ROUTER_MAC, router, of), Mac::BROADCAST);
+    let out = stage.expect(Reason::ArpReply, CLIENT_SIDE, &question(vip(0)));
+    let answer = Arp::request(ROUTER_MAC, router, vip(0)).answer(mac_of(CLIENT_SIDE));
+    assert_eq!(out.sent, [(CLIENT_SIDE, arp(answer, ROUTER_MAC))]);
+    // RFC 5227: a probe is answered, or its sender would take the address.
+    let probe = Arp::request(ROUTER_MAC, Ipv4Addr::UNSPECIFIED, vip(0));
+    stage.expect(Reason::ArpReply, CLIENT_SIDE, &arp(probe, Mac::BROADCAST));
+    // Not for a VIP; a VIP, but not here.
+    stage.expect(Reason::ArpSeen, CLIENT_SIDE, &question(DIRECTOR[0]));
+    stage.expect(Reason::ArpSeen, SERVER_SIDE, &question(vip(0)));
+    let own = Arp::gratuitous_request(mac_of(CLIENT_SIDE), vip(0));
+    stage.expect(Reason::ArpSeen, SERVER_SIDE, &arp(own, Mac::BROADCAST));
+    let thief = Mac([2, 6, 6, 6, 6, 6]);
+    for claim in [Arp::gratuitous_request(thief, vip(0)), Arp::gratuitous_reply(thief, vip(0))] {
+        let out = stage.expect(Reason::VipConflict, CLIENT_SIDE, &arp(claim, Mac::BROADCAST));
+        assert_eq!(out.punts, [Punt::Conflict { port: CLIENT_SIDE, vip: vip(0).into(), mac: thief }]);
+    }
+    let mut short = question(vip(0));
+    short.truncate(41);
+    stage.expect(Reason::ArpMalformed, CLIENT_SIDE, &short);
+    stage.reached
+}
+
+fn ip_headers() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let mut expect = |reason, frame: &[u8]| {
+        stage.expect(reason, CLIENT_SIDE, frame);
+    };
+    expect(Reason::IpTruncated, &syn().bytes()[..L3 + 19]);
+    expect(Reason::IpVersion, &altered(&syn(), |b| b[L3] = 0x65));
+    expect(Reason::IpHeaderLength, &altered(&syn(), |b| b[L3] = 0x44));
+    expect(Reason::IpHeaderLength, &altered(&syn(), |b| b[L3] = 0x4f));
+    expect(Reason::IpTotalLength, &altered(&syn(), |b| b[L3 + 3] = 19));
+    expect(Reason::IpTotalLength, &altered(&syn(), |b| b[L3 + 3] = 41));
+    expect(Reason::IpTotalLength, &syn().bytes()[..L3 + 39]);
+    let mut frame = syn().bytes();
+    frame[L3 + 10] ^= 1;
+    expect(Reason::IpChecksum, &frame);
+    for src in
+        [vip(0), Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 5)]
+    {
+        expect(Reason::Martian, &altered(&syn(), |b| b[L3 + 12..L3 + 16].copy_from_slice(&src.octets())));
+    }
+    // First, middle and last fragment.
+    for offset in [[0x20, 0x00], [0x20, 0x05], [0x00, 0x05]] {
+        let fragment = altered(&syn(), |b| b[L3 + 6..L3 + 8].copy_from_slice(&offset));
+        expect(Reason::FragmentUnsupported, &fragment);
+    }
+    stage.reached
+}
+
+fn transports() -> BTreeSet<Reason> {
+    let mut tcp = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let cut = |packet: &Packet, len: u8| {
+        let mut frame = altered(packet, |b| b[L3 + 3] = 20 + len);
+        frame.truncate(L3 + 20 + usize::from(len));
+        frame
+    };
+    tcp.expect(Reason::TcpTruncated, CLIENT_SIDE, &cut(&syn(), 19));
+    tcp.expect(Reason::TcpTruncated, CLIENT_SIDE, &cut(&syn(), 3));
+    let offset = |words: u8| altered(&syn(), |b| b[L3 + 32] = words << 4);
+    tcp.expect(Reason::TcpOffset, CLIENT_SIDE, &offset(4));
+    tcp.expect(Reason::TcpOffset, CLIENT_SIDE, &offset(6));
+    tcp.expect(Reason::TcpFlags, CLIENT_SIDE, &Packet { flags: Packet::SYN | Packet::FIN, ..syn() }.bytes());
+    let mut udp = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    udp.expect(Reason::UdpTruncated, CLIENT_SIDE, &cut(&datagram(), 7));
+    udp.expect(Reason::UdpTruncated, CLIENT_SIDE, &cut(&datagram(), 2));
+    let length = |length: u8| altered(&datagram(), |b| b[L3 + 25] = length);
+    udp.expect(Reason::UdpLength, CLIENT_SIDE, &length(7));
+    udp.expect(Reason::UdpLength, CLIENT_SIDE, &length(9));
+    tcp.reached.into_iter().chain(udp.reached).collect()
+}
+
+fn icmps() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let echo = icmp(vip(0), &[8, 0, 0, 0, 0x12, 0x34, 0, 1, b'p', b'i', b'n', b'g']);
+    let out = stage.expect(Reason::EchoReply, CLIENT_SIDE, &echo);
+    let seen = Seen::of(&out.sent[0].1);
+    assert_eq!((seen.ip.source, seen.ip.destination), (vip(0).octets(), CLIENT.0.octets()));
+    assert_eq!(seen.ip.time_to_live, 64);
+    assert_eq!(seen.payload[..2], [0, 0]);
+    assert_eq!(seen.payload[4..], [0x12, 0x34, 0, 1, b'p', b'i', b'n', b'g']);
+    let mut wrong = echo.clone();
+    wrong[L3 + 22] ^= 1;
+    stage.expect(Reason::IcmpChecksum, CLIENT_SIDE, &wrong);
+    let mut short = icmp(vip(0), &[8; 8]);
+    short[L3 + 3] = 27;
+    sum(&mut short);
+    stage.expect(Reason::IcmpTruncated, CLIENT_SIDE, &short);
+    stage.expect(Reason::IcmpNotOurs, CLIENT_SIDE, &icmp(vip(0), &[13, 0, 0, 0, 0, 0, 0, 0]));
+    // An error about a packet of the VIP's, one about a packet to a real server, one about neither.
+    let quote = |packet: Packet| {
+        let mut message = vec![3, 4, 0, 0, 0, 0, 5, 0];
+        message.extend(&packet.bytes()[L3..L3 + 28]);
+        message
+    };
+    let from_vip = quote(Packet::from_real(Proto::Tcp, VIP, CLIENT, Packet::ACK));
+    stage.expect(Reason::IcmpErrorUnsupported, CLIENT_SIDE, &icmp(vip(0), &from_vip));
+    let to_real = quote(Packet::from_client(Proto::Tcp, CLIENT, REAL, Packet::ACK));
+    stage.expect(Reason::IcmpErrorUnsupported, CLIENT_SIDE, &icmp(CLIENT.0, &to_real));
+    stage.expect(Reason::IcmpNotOurs, CLIENT_SIDE, &icmp(vip(0), &to_real));
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &icmp(CLIENT.0, &from_vip));
+    stage.reached
+}
+
+/// What an ICMP error must be: from whom, of which type and code, about which frame.
+fn check_error(out: &Drained, source: Ipv4Addr, kind: (u8, u8), about: &[u8]) -> [u8; 4] {
+    let seen = Seen::of(&out.sent[0].1);
+    assert_eq!((seen.ip.source, seen.ip.time_to_live), (source.octets(), 64));
+    let (kind_, code, rest, quote) = seen.icmp();
+    assert_eq!((kind_, code), kind);
+    let end = about.len().min(L3 + 548);
+    assert_eq!(quote, &about[L3..end]);
+    rest
+}
+
+fn answers() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let dying = Packet { ttl: 1, ..syn() }.payload(&[7; 600]).bytes();
+    let out = stage.expect(Reason::TtlExceeded, CLIENT_SIDE, &dying);
+    check_error(&out, vip(0), (11, 0), &dying);
+    assert_eq!(out.sent[0].0, CLIENT_SIDE);
+    stage.forward(&syn());
+    // To real servers, the director speaks for itself.
+    let reply = Packet { ttl: 1, ..Packet::from_real(Proto::Tcp, REAL, CLIENT, Packet::ACK) }.bytes();
+    let out = stage.expect(Reason::TtlExceeded, SERVER_SIDE, &reply);
+    // The error goes to whom the packet came from.
+    assert_eq!(Seen::of(&out.sent[0].1).ip.destination, real(0).octets());
+    check_error(&out, DIRECTOR[1], (11, 0), &reply);
+    assert_eq!(out.sent[0].0, SERVER_SIDE);
+
+    stage.republish(|site| site.mtu = [1400, 1300]);
+    let large = Packet { flags: Packet::ACK, ..syn() }.payload(&[7; 1300]);
+    let out = stage.expect(Reason::FragNeeded, CLIENT_SIDE, &large.bytes());
+    assert_eq!(check_error(&out, vip(0), (3, 4), &large.bytes()), [0, 0, 5, 20]);
+    let may_be_cut = Packet { df: false, ..large };
+    stage.expect(Reason::FragmentingUnsupported, CLIENT_SIDE, &may_be_cut.bytes());
+    let reply = Packet::from_real(Proto::Tcp, REAL, CLIENT, Packet::ACK).payload(&[7; 1380]);
+    let out = stage.expect(Reason::FragNeeded, SERVER_SIDE, &reply.bytes());
+    assert_eq!(check_error(&out, DIRECTOR[1], (3, 4), &reply.bytes()), [0, 0, 5, 120]);
+
+    stage.republish(|site| site.services[0].destinations[0].generation.0 = 2);
+    stage.expect(Reason::Reset, CLIENT_SIDE, &Packet { flags: Packet::ACK, ..syn() }.bytes());
+    stage.republish(|site| site.services[0].destinations[0].weight = 0);
+    let out = stage.expect(Reason::NoDestination, CLIENT_SIDE, &syn().bytes());
+    check_error(&out, vip(0), (3, 3), &syn().bytes());
+    stage.republish(|site| {
+        site.services[0].on_removal = OnRemoval::Drop;
+        site.services[0].destinations[0].weight = 1;
+    });
+    stage.forward(&syn());
+    stage.republish(|site| site.services[0].destinations[0].removed = true);
+    stage.expect(Reason::Removed, CLIENT_SIDE, &Packet { flags: Packet::ACK, ..syn() }.bytes());
+
+    // A tunnel leaves 20 bytes less.
+    let mut tunnel = Stage::new(Proto::Tcp, Method::Tunnel, Resolve::Control);
+    tunnel.forward(&syn().payload(&[7; 1440]));
+    let out = tunnel.expect(Reason::FragNeeded, CLIENT_SIDE, &syn().payload(&[7; 1441]).bytes());
+    assert_eq!(Seen::of(&out.sent[0].1).icmp().2, [0, 0, 5, 200]);
+    stage.reached
+}
+
+fn limits() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    let dying = Packet { ttl: 0, ..syn() };
+    // No error goes to an address that is no host's.
+    let nowhere = altered(&dying, |b| b[L3 + 12..L3 + 16].copy_from_slice(&[240, 0, 0, 1]));
+    stage.expect(Reason::TtlExceededQuiet, CLIENT_SIDE, &nowhere);
+    for _ in 0..1000 {
+        stage.expect(Reason::TtlExceeded, CLIENT_SIDE, &dying.bytes());
+    }
+    stage.expect(Reason::TtlExceededQuiet, CLIENT_SIDE, &dying.bytes());
+    stage.republish(|site| site.services[0].destinations[0].weight = 0);
+    stage.expect(Reason::NoDestinationQuiet, CLIENT_SIDE, &syn().bytes());
+    stage.republish(|site| (site.services[0].destinations[0].weight, site.mtu) = (1, [576; 2]));
+    stage.expect(Reason::FragNeededQuiet, CLIENT_SIDE, &syn().payload(&[0; 600]).bytes());
+    stage.reached
+}
+
+fn ways_out() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    stage.republish(|site| site.neighbours = false);
+    let out = stage.expect(Reason::Resolving, CLIENT_SIDE, &datagram().bytes());
+    assert_eq!(out.punts, [Punt::Resolve { port: SERVER_SIDE, neighbour: real(0).into() }]);
+    for _ in 1..16 {
+        let (verdict, _) = stage.lab.send(&stage.snapshot, CLIENT_SIDE, &datagram().bytes());
+        assert_eq!(verdict.reason(), Some(Reason::Resolving));
+    }
+    assert_eq!(stage.lab.pipeline.held(), 16);
+    stage.expect(Reason::HoldFull, CLIENT_SIDE, &datagram().bytes());
+    stage.lab.wait(3);
+    stage.lab.tick(&stage.snapshot);
+    assert_eq!((stage.lab.reason(Reason::Unresolved), stage.lab.pipeline.held()), (16, 0));
+    stage.reached.insert(Reason::Unresolved);
+
+    let mut lost = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    lost.republish(|site| site.default_route = false);
+    lost.forward(&datagram());
+    let reply = Packet::from_real(Proto::Udp, REAL, CLIENT, 0);
+    lost.expect(Reason::NoRoute, SERVER_SIDE, &reply.bytes());
+
+    let mut asking = Stage::new(Proto::Udp, Method::Nat, Resolve::Ask);
+    asking.republish(|site| site.neighbours = false);
+    let mut hoard = Vec::new();
+    while asking.lab.pool.free() > 1 {
+        hoard.push(asking.lab.pool.alloc().expect("a free frame"));
+    }
+    let (verdict, _) = asking.lab.send(&asking.snapshot, CLIENT_SIDE, &datagram().bytes());
+    assert_eq!(verdict.reason(), Some(Reason::NoFrame));
+    hoard.into_iter().for_each(|frame| asking.lab.pool.release(frame));
+
+    let tunnel = Stage::new(Proto::Udp, Method::Tunnel, Resolve::Control);
+    stage.reached.extend([Reason::NoFrame, no_room(tunnel)]);
+    stage.reached.into_iter().chain(lost.reached).collect()
+}
+
+/// A frame that begins too near to the start of its memory.
+fn no_room(mut stage: Stage) -> Reason {
+    let mut frame = stage.lab.pool.alloc().expect("a free frame");
+    let front = u16::try_from(frame.start()).expect("a small number");
+    frame.prepend(front - 19).expect("there is room");
+    let bytes = datagram().bytes();
+    frame.set_len(bytes.len()).expect("there is room");
+    frame.bytes_mut().copy_from_slice(&bytes);
+    frame.set_ingress(CLIENT_SIDE);
+    let mut burst = Burst::with_capacity(1);
+    burst.push(frame).expect("room");
+    let lab = &mut stage.lab;
+    lab.pipeline.process(lab.now, &stage.snapshot, &mut burst, &mut lab.pool, &mut lab.out);
+    lab.out.verdicts[0].reason().expect("not a forward")
+}
+
+fn tables() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    // Another worker is just making the entry.
+    let shared = std::sync::Arc::clone(&stage.lab.shared);
+    let key = in_key(CLIENT.0, CLIENT.1, ListenId(0));
+    let Reserve::Reserved(other) = shared.table.reserve(&key, shared.table.hash(&key)) else {
+        panic!("the key is free")
+    };
+    stage.expect(Reason::EntryBusy, CLIENT_SIDE, &datagram().bytes());
+    other.abort();
+    stage.forward(&datagram());
+    // Every real server is taken by the same client through another service.
+    stage.republish(|site| {
+        site.add(vip(1), 53, Proto::Udp, Method::Nat, 1);
+    });
+    let other = Packet::from_client(Proto::Udp, CLIENT, (vip(1), 53), 0);
+    stage.expect(Reason::NatTupleInUse, CLIENT_SIDE, &other.bytes());
+
+    stage.lab = Lab::sized(Resolve::Control, 1, 100);
+    let mut port = 1000;
+    let full = loop {
+        let packet = Packet::from_client(Proto::Udp, (CLIENT.0, port), VIP, 0);
+        let (verdict, _) = stage.lab.send(&stage.snapshot, CLIENT_SIDE, &packet.bytes());
+        if let Some(reason) = verdict.reason() {
+            break reason;
+        }
+        port += 1;
+    };
+    assert_eq!(full, Reason::TableFull);
+
+    // The kernel is not served quickly enough: the output is full of frames for it.
+    let pass = Packet::from_client(Proto::Udp, CLIENT, (DIRECTOR[0], 1), 0).framed();
+    stage.lab.burst(&stage.snapshot, &vec![pass.clone(); 64]);
+    let verdicts = stage.lab.burst(&stage.snapshot, &[pass]);
+    assert_eq!(verdicts[0].reason(), Some(Reason::PassQueueFull));
+    stage.reached.extend([Reason::TableFull, Reason::PassQueueFull]);
+    stage.reached
+}
