@@ -74,3 +74,22 @@ impl ChangeReader {
         self.lost.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_lost_and_counted() {
+        let (mut writer, mut reader) = ring(2);
+        let change = |key| Change { handle: key << 8, key, old: Payload::new(0), new: Payload::new(key) };
+        for key in 1..=5 {
+            writer.push(change(key));
+        }
+        assert_eq!((reader.pop(), reader.pop(), reader.pop()), (Some(change(1)), Some(change(2)), None));
+        assert_eq!(reader.lost(), 3);
+        writer.push(change(6));
+        assert_eq!(reader.pop().map(|change| change.entry()), Some(Handle::from_bits(6 << 8)));
+        assert_eq!(reader.lost(), 3);
+    }
+}

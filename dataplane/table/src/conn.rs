@@ -23,7 +23,7 @@ use crate::{
 /// Counts of live entries are kept in this many pieces, so that workers seldom write the same one.
 const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
 
-/// A hash table of entries with keys of `K` words, in buckets that fill a cache line.
+/// A hash table of entries with keys of `K` words (1 or 3), in buckets of four that fill a cache line or two.
 ///
 /// A key has two candidate buckets in the main area and, for when both are full, two in an overflow area of a
 /// sixteenth of its size.
@@ -58,11 +58,17 @@ impl<const K: usize> Table<K> {
     /// Bytes of a slot.
     pub const SLOT_BYTES: usize = 8 * (K + 1);
 
-    /// Slots of a bucket. Two and one in models, which must stay small.
+    /// Slots of a bucket. Fewer than four could not be filled to three quarters: of two, the overflow area would get
+    /// more than it holds. One or two in models, which must stay small.
     pub(crate) const WAYS: usize = {
-        assert!(64 % Self::SLOT_BYTES == 0, "a bucket must fill a cache line");
-        let ways = 64 / Self::SLOT_BYTES;
-        if cfg!(loom) { ways / 2 } else { ways }
+        assert!(Self::SLOT_BYTES.is_power_of_two(), "buckets must start cache lines");
+        if !cfg!(loom) {
+            4
+        } else if K == 1 {
+            2
+        } else {
+            1
+        }
     };
 
     /// Main-area slots for `connections` with two entries each, so that these fill three quarters of them.
@@ -186,34 +192,29 @@ impl<const K: usize> Table<K> {
     /// Fetches the first candidate bucket ahead of a lookup.
     #[inline(always)]
     pub fn prefetch(&self, hash: Hash) {
-        self.prefetch_slot(self.shape.first(hash));
+        self.prefetch_bucket(self.shape.first(hash));
     }
 
     /// Fetches the second candidate bucket ahead of a lookup.
     #[inline(always)]
     pub fn prefetch_second(&self, hash: Hash) {
-        self.prefetch_slot(self.shape.main(hash)[1]);
+        self.prefetch_bucket(self.shape.main(hash)[1]);
     }
 
     /// Fetches the entry that `handle` names.
     #[inline(always)]
     pub fn prefetch_handle(&self, handle: Handle) {
-        self.prefetch_slot(usize::try_from(handle.slot()).unwrap_or(usize::MAX));
+        prefetch(self.slots.as_ptr().wrapping_add(usize::try_from(handle.slot()).unwrap_or(0)));
     }
 
     #[inline(always)]
-    fn prefetch_slot(&self, slot: usize) {
-        #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let address = self.slots.as_ptr().wrapping_add(slot);
-            // JUSTIFICATION: a burst's lookups overlap only if their memory is asked for ahead; nothing in the safe
-            // language does.
-            // SAFETY: a prefetch reads nothing and faults on no address, not even a bad one; SSE is part of x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    fn prefetch_bucket(&self, start: usize) {
+        const LINE: usize = 64;
+        let mut slot = 0;
+        while slot < Self::WAYS {
+            prefetch(self.slots.as_ptr().wrapping_add(start + slot));
+            slot += LINE / Self::SLOT_BYTES;
         }
-        #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
-        let _ = slot;
     }
 
     /// The slots of the bucket that starts at `start`.
@@ -300,6 +301,21 @@ impl<const K: usize> Table<K> {
     fn shard(&self, handle: Handle) -> &AtomicU64 {
         &self.live[(handle.slot() % SHARDS as u64) as usize].0
     }
+}
+
+/// Asks for the cache line at `address`, which may be any.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // JUSTIFICATION: a burst's lookups overlap only if their memory is asked for ahead; nothing in the safe
+        // language does.
+        // SAFETY: a prefetch reads nothing and faults on no address, not even a bad one; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+    let _ = address;
 }
 
 impl<const K: usize> std::fmt::Debug for Table<K> {

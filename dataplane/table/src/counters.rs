@@ -68,3 +68,49 @@ impl Writer {
         &self.page
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_up_over_pages() {
+        let (first, writer) = CounterPage::with_writer(3);
+        let (second, other) = CounterPage::with_writer(3);
+        writer.add(1, 5);
+        writer.add(1, 2);
+        writer.add(2, u64::MAX);
+        other.add(1, 10);
+        other.add(2, 2);
+        let pages = [first, second];
+        assert_eq!((pages[0].get(0), pages[0].get(1), pages[1].get(1)), (0, 7, 10));
+        assert_eq!(CounterPage::sum(&pages, 1), 17);
+        assert_eq!(CounterPage::sum(&pages, 2), 1, "modulo 2^64");
+        assert_eq!(CounterPage::sum(&pages, 3), 0, "beyond the page");
+    }
+
+    #[test]
+    fn a_page_outlives_its_writer() {
+        let (page, writer) = CounterPage::with_writer(1);
+        writer.add(0, 4);
+        drop(writer);
+        assert_eq!(page.get(0), 4);
+    }
+
+    #[test]
+    fn a_writer_moves_to_its_thread() {
+        let (page, writer) = CounterPage::with_writer(1);
+        std::thread::spawn(move || (0..1000).for_each(|_| writer.add(0, 1))).join().expect("no panic");
+        assert_eq!(page.get(0), 1000);
+    }
+
+    /// A page of gigabytes that nobody touches costs nothing: this would take all memory if it did.
+    #[test]
+    #[cfg_attr(miri, ignore = "does not know memory that is not there")]
+    fn unused_counters_cost_nothing() {
+        let (page, writer) = CounterPage::with_writer(1 << 28);
+        writer.add((1 << 28) - 1, 1);
+        assert_eq!(page.get((1 << 28) - 1), 1);
+        assert_eq!(page.get(1 << 27), 0);
+    }
+}

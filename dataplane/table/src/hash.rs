@@ -64,3 +64,55 @@ pub(crate) fn checksum(words: impl IntoIterator<Item = u64>) -> u64 {
     let (sum, count) = words.into_iter().fold((0, 0), |(sum, count), word| (step(sum, word), count + 1));
     step(sum, count)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Tables are read by later versions: when this fails, the region's version has to go up.
+    #[test]
+    fn the_hash_is_what_it_was() {
+        let secrets = Secrets::new(0x1234_5678_9ABC_DEF0);
+        assert_eq!(secrets.hash(&[0]), Hash(PINNED[0]));
+        assert_eq!(secrets.hash(&[1]), Hash(PINNED[1]));
+        assert_eq!(secrets.hash(&[1, 2, 3]), Hash(PINNED[2]));
+        assert_eq!(checksum([1, 2, 3]), PINNED[3]);
+    }
+
+    const PINNED: [u64; 4] =
+        [0x51BE_14D5_72A5_47AC, 0x4421_B7FF_A357_410F, 0x1283_78D9_FE63_53B8, 0xE077_55D5_D450_F550];
+
+    #[test]
+    fn seeds_and_words_make_a_difference() {
+        let hashes = [
+            Secrets::new(0).hash(&[1, 2]),
+            Secrets::new(1).hash(&[1, 2]),
+            Secrets::new(0).hash(&[2, 1]),
+            Secrets::new(0).hash(&[1, 3]),
+            Secrets::new(0).hash(&[0, 0]),
+        ];
+        for (i, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..i].contains(hash));
+        }
+    }
+
+    /// Changing one bit of a key changes half of the hash's bits, whichever bit it is.
+    #[test]
+    fn every_bit_counts() {
+        let secrets = Secrets::new(3);
+        for bit in 0..64 {
+            let changed: u32 = (0..256u64)
+                .map(|key| (secrets.hash(&[key]).0 ^ secrets.hash(&[key ^ 1 << bit]).0).count_ones())
+                .sum();
+            let mean = f64::from(changed) / 256.0;
+            assert!((28.0..36.0).contains(&mean), "bit {bit}: {mean} bits change");
+        }
+    }
+
+    #[test]
+    fn a_checksum_sees_every_word_and_how_many_there_are() {
+        assert_ne!(checksum([1, 2]), checksum([2, 1]));
+        assert_ne!(checksum([]), checksum([0]));
+        assert_ne!(checksum([0]), checksum([0, 0]));
+    }
+}

@@ -48,8 +48,8 @@ pub use slab::{RecordId, Slab};
 pub use sweep::{SweepCursor, Swept, Verdict};
 pub use word::{Handle, Payload};
 
-/// A table with keys of one word (IPv4): 16-byte slots, four to a cache line.
+/// A table with keys of one word (IPv4): slots of 16 bytes, buckets of one cache line.
 pub type Narrow = Table<1>;
 
-/// A table with keys of three words (IPv6): 32-byte slots, two to a cache line.
+/// A table with keys of three words (IPv6): slots of 32 bytes, buckets of two neighbouring cache lines.
 pub type Wide = Table<3>;

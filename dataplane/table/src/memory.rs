@@ -37,7 +37,7 @@ mod real {
         slice,
     };
 
-    /// An owned slice of zeroed values, at the start of a cache line.
+    /// An owned slice of zeroed values, at the start of a pair of cache lines.
     #[derive(Debug)]
     pub(crate) struct Zeroed<T: AtomicWords> {
         start: NonNull<T>,
@@ -50,11 +50,11 @@ mod real {
     unsafe impl<T: AtomicWords + Sync> Sync for Zeroed<T> {}
 
     impl<T: AtomicWords> Zeroed<T> {
-        const LINE: usize = 64;
+        const LINES: usize = 128;
 
         fn layout(len: usize) -> Layout {
             Layout::array::<T>(len)
-                .and_then(|layout| layout.align_to(Zeroed::<T>::LINE))
+                .and_then(|layout| layout.align_to(Zeroed::<T>::LINES))
                 .expect("no object is larger than the address space")
         }
 
@@ -141,13 +141,13 @@ mod tests {
     use crate::sync::{AtomicU64, Ordering};
 
     #[test]
-    fn memory_is_zero_and_starts_a_cache_line() {
+    fn memory_is_zero_and_starts_cache_lines() {
         for len in [0, 1, 7, 100_000] {
             let memory = Zeroed::<AtomicU64>::new(len);
             assert_eq!(memory.len(), len);
             assert!(memory.iter().all(|word| word.load(Ordering::Relaxed) == 0));
             if len > 0 {
-                assert_eq!(memory.as_ptr().addr() % 64, 0);
+                assert_eq!(memory.as_ptr().addr() % 128, 0);
             }
         }
     }

@@ -90,3 +90,61 @@ const fn high(word: u64) -> u32 {
 const fn low(word: u64) -> u32 {
     word as u32
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::hash::Secrets;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_smallest_table_has_two_buckets_in_each_area() {
+        let shape = Shape::new(0, 4).expect("small");
+        assert_eq!((shape.slots(), shape.main_slots(), shape.buckets()), (16, 8, 4));
+    }
+
+    #[test]
+    fn overflow_is_a_sixteenth() {
+        let shape = Shape::new(4000, 4).expect("small");
+        assert_eq!((shape.main_slots(), shape.slots()), (4000, 4000 + 63 * 4));
+    }
+
+    #[test]
+    fn there_are_no_more_buckets_than_can_be_counted() {
+        assert!(Shape::new(4 * u64::from(u32::MAX), 4).is_some());
+        assert!(Shape::new(4 * u64::from(u32::MAX) + 1, 4).is_none());
+    }
+
+    /// Keys spread evenly over each of their four places.
+    #[test]
+    fn buckets_are_hit_alike() {
+        let shape = Shape::new(16 * 16 * 4, 4).expect("small");
+        let secrets = Secrets::new(1);
+        let mut hits = [vec![0u32; 256], vec![0; 256], vec![0; 16], vec![0; 16]];
+        for key in 0..64 * 256u64 {
+            let hash = secrets.hash(&[key]);
+            let [a, b] = shape.main(hash).map(|slot| slot / 4);
+            let [c, d] = shape.overflow(hash).map(|slot| slot / 4 - 256);
+            for (hits, bucket) in hits.iter_mut().zip([a, b, c, d]) {
+                hits[bucket] += 1;
+            }
+        }
+        // 64 (1024) expected; five standard deviations are 40 (160).
+        assert!(hits[..2].iter().flatten().all(|n| (24..104).contains(n)), "{hits:?}");
+        assert!(hits[2..].iter().flatten().all(|n| (864..1184).contains(n)), "{hits:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn candidates_are_buckets_of_their_area_and_differ(hash: u64, slots in 0..1u64 << 33) {
+            let shape = Shape::new(slots, 4).expect("fits");
+            let ([a, b], [c, d]) = (shape.main(Hash(hash)), shape.overflow(Hash(hash)));
+            prop_assert!(a != b && c != d);
+            prop_assert_eq!(a, shape.first(Hash(hash)));
+            prop_assert!([a, b, c, d].iter().all(|slot| slot % 4 == 0));
+            prop_assert!(a < shape.main_slots() && b < shape.main_slots());
+            prop_assert!((shape.main_slots()..shape.slots()).contains(&c));
+            prop_assert!((shape.main_slots()..shape.slots()).contains(&d));
+        }
+    }
+}

@@ -226,3 +226,104 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Pin<'_, T> {
         f.debug_tuple("Pin").field(&**self).finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Counts how many of its kind are alive.
+    struct Counted<'c>(u64, &'c AtomicUsize);
+
+    impl<'c> Counted<'c> {
+        fn boxed(value: u64, alive: &'c AtomicUsize) -> Box<Counted<'c>> {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Box::new(Counted(value, alive))
+        }
+    }
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_pin_keeps_its_value_and_all_after_it() {
+        let alive = AtomicUsize::new(0);
+        let mut publisher = Publisher::new(Counted::boxed(1, &alive), 2);
+        let (mut held, mut idle) = (publisher.reader().expect("place"), publisher.reader().expect("place"));
+        let first = publisher.epoch();
+        let pin = held.pin();
+        let second = publisher.publish(Counted::boxed(2, &alive));
+        let third = publisher.publish(Counted::boxed(3, &alive));
+        assert!(first < second && second < third);
+        assert_eq!(pin.0, 1);
+        assert_eq!(idle.pin().0, 3);
+        assert_eq!(publisher.reclaim(), 2);
+        assert!(publisher.seen_by_all(first) && !publisher.seen_by_all(second));
+        drop(pin);
+        assert!(publisher.seen_by_all(third), "a reader outside holds nothing back");
+        assert_eq!(publisher.reclaim(), 0);
+        assert_eq!(alive.load(Ordering::Relaxed), 1);
+        drop((publisher, held));
+        assert_eq!(idle.pin().0, 3, "readers may outlive the publisher");
+        drop(idle);
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn nothing_is_freed_under_a_pin_when_the_publisher_goes() {
+        let alive = AtomicUsize::new(0);
+        let mut publisher = Publisher::new(Counted::boxed(1, &alive), 1);
+        let mut reader = publisher.reader().expect("place");
+        let pin = reader.pin();
+        publisher.publish(Counted::boxed(2, &alive));
+        drop(publisher);
+        assert_eq!((pin.0, alive.load(Ordering::Relaxed)), (1, 2));
+        drop(pin);
+        drop(reader);
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn places_are_reused() {
+        let publisher = Publisher::new(Box::new(1), 2);
+        let first = publisher.reader().expect("place");
+        let second = publisher.reader().expect("place");
+        assert!(publisher.reader().is_none());
+        drop(first);
+        let third = publisher.reader();
+        assert!(third.is_some() && publisher.reader().is_none());
+        drop(second);
+        assert!(publisher.reader().is_some());
+    }
+
+    #[test]
+    fn readers_see_whole_values_in_order() {
+        const VALUES: u64 = if cfg!(miri) { 50 } else { 1000 };
+        let alive = AtomicUsize::new(0);
+        let mut publisher = Publisher::new(Counted::boxed(0, &alive), 3);
+        let readers: Vec<_> = (0..3).map(|_| publisher.reader().expect("place")).collect();
+        std::thread::scope(|scope| {
+            for mut reader in readers {
+                scope.spawn(move || {
+                    let mut last = 0;
+                    while last < VALUES {
+                        let pin = reader.pin();
+                        assert!(pin.0 >= last);
+                        last = pin.0;
+                        drop(pin);
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            for value in 1..=VALUES {
+                publisher.publish(Counted::boxed(value, &alive));
+                publisher.reclaim();
+            }
+        });
+        assert_eq!(publisher.reclaim(), 0);
+        assert_eq!(alive.load(Ordering::Relaxed), 1);
+    }
+}

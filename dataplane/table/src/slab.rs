@@ -257,3 +257,72 @@ impl std::fmt::Debug for Record {
         f.debug_list().entries(&self.0).finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn what_is_beyond_the_slab_is_nothing() {
+        let slab = Slab::on_heap(3);
+        let beyond = RecordId::from_index(3).expect("24 bits");
+        slab.write(beyond, [1; WORDS]);
+        assert_eq!(slab.read(beyond), [0; WORDS]);
+        assert!(!slab.free(beyond));
+        assert_eq!(slab.change_word(beyond, 0, 0, 1), Err(0));
+        assert_eq!(RecordId::from_index(1 << 24), None);
+    }
+
+    #[test]
+    fn a_record_is_freed_once() {
+        let slab = Slab::on_heap(3);
+        let id = slab.alloc().expect("room");
+        assert!(slab.free(id));
+        assert!(!slab.free(id));
+        assert!(!slab.free(RecordId::from_index(2).expect("24 bits")));
+        assert_eq!(std::iter::from_fn(|| slab.alloc()).count(), 3);
+    }
+
+    #[test]
+    fn a_word_is_changed_by_who_knows_it() {
+        let slab = Slab::on_heap(1);
+        let id = slab.alloc().expect("room");
+        slab.write(id, [1, 2, 3, 4]);
+        assert_eq!(slab.change_word(id, 2, 9, 5), Err(3));
+        assert_eq!(slab.change_word(id, 2, 3, 5), Ok(()));
+        slab.set_word(id, 0, 7);
+        assert_eq!(slab.read(id), [7, 2, 5, 4]);
+        assert_eq!(slab.word(id, 2), 5);
+    }
+
+    proptest! {
+        /// Against a map: `true` allocates, `false` frees the record that was allocated so many records ago.
+        #[test]
+        fn a_slab_is_a_map(size in 0..20u32, ops in prop::collection::vec((any::<bool>(), 0..20usize), 0..200)) {
+            let slab = Slab::on_heap(size);
+            let mut held: Vec<RecordId> = Vec::new();
+            let mut words = HashMap::new();
+            for (i, (alloc, pick)) in ops.into_iter().enumerate() {
+                if alloc {
+                    let id = slab.alloc();
+                    prop_assert_eq!(id.is_some(), held.len() < size as usize);
+                    let Some(id) = id else { continue };
+                    prop_assert!(!held.contains(&id) && id.index() < size);
+                    prop_assert_eq!(slab.read(id), [0; WORDS]);
+                    slab.write(id, [i as u64 + 1; WORDS]);
+                    words.insert(id, [i as u64 + 1; WORDS]);
+                    held.push(id);
+                } else if !held.is_empty() {
+                    let id = held.remove(pick % held.len());
+                    prop_assert!(slab.free(id));
+                }
+                prop_assert_eq!(slab.in_use(), held.len());
+                for id in &held {
+                    prop_assert_eq!(slab.read(*id), words[id]);
+                }
+            }
+        }
+    }
+}

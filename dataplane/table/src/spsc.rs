@@ -176,3 +176,80 @@ impl<T> std::fmt::Debug for Consumer<T> {
         f.debug_struct("Consumer").field("popped", &self.head).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn a_ring_holds_what_was_asked_at_least() {
+        for (asked, holds) in [(0, 1), (1, 1), (2, 2), (3, 4), (1000, 1024)] {
+            let (mut producer, _consumer) = ring::<u8>(asked);
+            assert_eq!((producer.capacity(), producer.room()), (holds, holds));
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_dropped() {
+        let value = std::sync::Arc::new(());
+        let (mut producer, mut consumer) = ring(4);
+        for _ in 0..3 {
+            producer.push(std::sync::Arc::clone(&value)).expect("room");
+        }
+        drop(consumer.pop());
+        assert_eq!(std::sync::Arc::strong_count(&value), 3);
+        drop((producer, consumer));
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn values_cross_threads_in_order() {
+        const VALUES: u64 = if cfg!(miri) { 200 } else { 100_000 };
+        let (mut producer, mut consumer) = ring(16);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for mut value in (0..VALUES).map(Box::new) {
+                    while let Err(back) = producer.push(value) {
+                        value = back;
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..VALUES {
+                let value = loop {
+                    match consumer.pop() {
+                        Some(value) => break value,
+                        None => std::thread::yield_now(),
+                    }
+                };
+                assert_eq!(*value, expected);
+            }
+            assert_eq!(consumer.pop(), None);
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn a_ring_is_a_bounded_queue(capacity in 1..9usize, ops in prop::collection::vec(any::<bool>(), 0..300)) {
+            let (mut producer, mut consumer) = ring(capacity);
+            let mut queue = VecDeque::new();
+            for (i, push) in ops.into_iter().enumerate() {
+                if push {
+                    let fits = queue.len() < producer.capacity();
+                    prop_assert_eq!(producer.push(i), if fits { Ok(()) } else { Err(i) });
+                    if fits {
+                        queue.push_back(i);
+                    }
+                } else {
+                    prop_assert_eq!(consumer.pop(), queue.pop_front());
+                }
+                prop_assert_eq!((producer.len(), consumer.len()), (queue.len(), queue.len()));
+                prop_assert!(consumer.ready() <= queue.len());
+                prop_assert!(producer.room() <= producer.capacity() - queue.len());
+                prop_assert_eq!(producer.is_empty(), queue.is_empty());
+            }
+        }
+    }
+}

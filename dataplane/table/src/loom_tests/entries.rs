@@ -228,12 +228,12 @@ const LONG: [u64; 3] = [1, 2, 3];
 /// Shares its first word.
 const NEXT: [u64; 3] = [1, 5, 6];
 
-/// (d) A key of several words is never seen torn, by lookup, by handle or by scan, while its slot goes from one
-/// entry to another whose key is partly the same.
-#[test]
-fn a_long_key_is_never_torn() {
-    check(3, || {
-        let table = Arc::new(Table::<3>::on_heap(2, seed_that_collides()));
+/// (d) A key of several words is never seen torn, while its slot goes from one entry to another whose key is partly
+/// the same: `look` may see either, and nothing else.
+fn while_a_long_key_is_replaced(look: impl Fn(&Table<3>, Handle) + Send + Sync + 'static) {
+    let seed = seed_that_collides();
+    check(3, move || {
+        let table = Arc::new(Table::<3>::on_heap(2, seed));
         let old = insert(&table, LONG, 1).unwrap();
         let other = {
             let table = Arc::clone(&table);
@@ -242,25 +242,46 @@ fn a_long_key_is_never_torn() {
                 insert(&table, NEXT, 2).unwrap()
             })
         };
-        if let Some(found) = get(&table, LONG) {
-            assert_eq!((found.handle, found.payload), (old, Payload::new(1)));
-        }
-        // Looked for where they would be if they were: a mixture of both.
-        for torn in [[1, 2, 6], [1, 5, 3], [1, 0, 0]] {
-            assert_eq!(table.get(&torn, table.hash(&LONG)), None);
-        }
-        if let Some(found) = get(&table, NEXT) {
-            assert_eq!(found.payload, Payload::new(2));
-        }
-        table.scan(0, usize::MAX, |_, key, payload| {
-            assert!(
-                (*key, payload) == (LONG, Payload::new(1)) || (*key, payload) == (NEXT, Payload::new(2)),
-                "{key:?} {payload:?}"
-            );
-        });
+        look(&table, old);
         let new = other.join().unwrap();
         assert_eq!(new.slot(), old.slot());
         assert_eq!(table.load(old), None);
+    });
+}
+
+#[test]
+fn a_long_key_is_looked_up_whole() {
+    while_a_long_key_is_replaced(|table, old| {
+        if let Some(found) = get(table, LONG) {
+            assert_eq!((found.handle, found.payload), (old, Payload::new(1)));
+        }
+        if let Some(found) = get(table, NEXT) {
+            assert_ne!(found.handle, old);
+            assert_eq!(found.payload, Payload::new(2));
+        }
+    });
+}
+
+#[test]
+fn a_mixture_of_long_keys_is_not_found() {
+    while_a_long_key_is_replaced(|table, _| {
+        // Looked for where they would be if they were.
+        for torn in [[1, 2, 6], [1, 0, 0]] {
+            assert_eq!(table.get(&torn, table.hash(&LONG)), None);
+        }
+    });
+}
+
+#[test]
+fn a_long_key_is_scanned_whole() {
+    while_a_long_key_is_replaced(|table, old| {
+        if let Some(entry) = table.load(old) {
+            assert_eq!(entry, (LONG, Payload::new(1)));
+        }
+        table.scan(0, usize::MAX, |handle, key, payload| {
+            let (expected, holds) = if handle == old { (LONG, 1) } else { (NEXT, 2) };
+            assert_eq!((*key, payload), (expected, Payload::new(holds)));
+        });
     });
 }
 
