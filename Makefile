@@ -87,7 +87,8 @@ interop: deps ## only the end-to-end tests against independent decoders and stac
 fuzz: ## run fuzzers: make fuzz T=wire FUZZ_SECONDS=600 (all targets by default; installs cargo-fuzz)
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	for t in $(T); do \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$t fuzz/corpus/$$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10; \
+	  mkdir -p fuzz/found/$$t; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$t fuzz/found/$$t fuzz/corpus/$$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10; \
 	done
 
 .PHONY: bench

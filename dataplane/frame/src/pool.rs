@@ -67,3 +67,12 @@ impl FramePool {
         self.id
     }
 }
+
+/// A pool that goes takes its frames along: their memory is the process's, nobody misses them.
+impl Drop for FramePool {
+    fn drop(&mut self) {
+        for frame in self.free.drain(..).chain(self.foreign.drain(..)) {
+            drop(frame.into_parts());
+        }
+    }
+}
