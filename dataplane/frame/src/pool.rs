@@ -72,7 +72,7 @@ impl FramePool {
 impl Drop for FramePool {
     fn drop(&mut self) {
         for frame in self.free.drain(..).chain(self.foreign.drain(..)) {
-            drop(frame.into_parts());
+            _ = frame.into_parts();
         }
     }
 }
