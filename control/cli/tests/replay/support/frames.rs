@@ -1,39 +1,40 @@
 //! Frames of the golden cases, built with etherparse: nothing here is the product's own code.
 
-use etherparse::{ArpEthIpv4Packet, ArpOperation, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, TcpHeader, UdpHeader};
-use std::net::Ipv4Addr;
+use etherparse::{
+    ArpEthIpv4Packet, ArpOperation, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, TcpHeader, UdpHeader,
+};
 
-pub type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 /// An address and a port.
-pub type Place = ([u8; 4], u16);
+pub(crate) type Place = ([u8; 4], u16);
 
-pub const D0: Mac = [2, 0, 0, 0, 0, 0xd0];
-pub const D1: Mac = [2, 0, 0, 0, 0, 0xd1];
+pub(crate) const D0: Mac = [2, 0, 0, 0, 0, 0xd0];
+pub(crate) const D1: Mac = [2, 0, 0, 0, 0, 0xd1];
 /// The gateway that clients are behind, on d0.
-pub const GATEWAY: Mac = [2, 0, 0, 0, 0, 2];
-pub const VIP: [u8; 4] = [198, 18, 0, 100];
-pub const CLIENT: Place = ([203, 0, 113, 7], 40_000);
+pub(crate) const GATEWAY: Mac = [2, 0, 0, 0, 0, 2];
+pub(crate) const VIP: [u8; 4] = [198, 18, 0, 100];
+pub(crate) const CLIENT: Place = ([203, 0, 113, 7], 40_000);
 
 /// The hardware address of real server 198.19.1.`last`, on d1.
-pub const fn real_mac(last: u8) -> Mac {
+pub(crate) const fn real_mac(last: u8) -> Mac {
     [2, 0, 0, 0, 1, last]
 }
 
 /// Real server 198.19.1.`last`.
-pub const fn real(last: u8, port: u16) -> Place {
+pub(crate) const fn real(last: u8, port: u16) -> Place {
     ([198, 19, 1, last], port)
 }
 
 /// What an IP header says beside the addresses.
 #[derive(Debug, Clone, Copy)]
-pub struct Ip {
-    pub tos: u8,
-    pub ttl: u8,
-    pub df: bool,
-    pub ident: u16,
+pub(crate) struct Ip {
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    pub(crate) df: bool,
+    pub(crate) ident: u16,
 }
 
-pub const IP: Ip = Ip { tos: 0, ttl: 64, df: true, ident: 0x1234 };
+pub(crate) const IP: Ip = Ip { tos: 0, ttl: 64, df: true, ident: 0x1234 };
 
 fn header(ip: Ip, protocol: IpNumber, src: [u8; 4], dst: [u8; 4], payload: usize) -> Vec<u8> {
     let len = u16::try_from(payload).expect("a payload that fits");
@@ -47,31 +48,37 @@ fn header(ip: Ip, protocol: IpNumber, src: [u8; 4], dst: [u8; 4], payload: usize
 }
 
 /// An Ethernet frame.
-pub fn ethernet(src: Mac, dst: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ethernet(src: Mac, dst: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&dst[..], &src, &ethertype.to_be_bytes(), payload].concat()
 }
 
 /// An IPv4 packet in an Ethernet frame.
-pub fn ipv4(macs: (Mac, Mac), ip: Ip, protocol: u8, addrs: ([u8; 4], [u8; 4]), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(
+    macs: (Mac, Mac),
+    ip: Ip,
+    protocol: u8,
+    addrs: ([u8; 4], [u8; 4]),
+    payload: &[u8],
+) -> Vec<u8> {
     let header = header(ip, IpNumber(protocol), addrs.0, addrs.1, payload.len());
     ethernet(macs.0, macs.1, 0x0800, &[header, payload.to_vec()].concat())
 }
 
 /// A TCP segment; `flags` are letters: S F R P A.
 #[derive(Debug, Clone, Copy)]
-pub struct Tcp {
-    pub macs: (Mac, Mac),
-    pub from: Place,
-    pub to: Place,
-    pub flags: &'static str,
-    pub seq: u32,
-    pub ack: u32,
-    pub payload: &'static [u8],
-    pub ip: Ip,
+pub(crate) struct Tcp {
+    pub(crate) macs: (Mac, Mac),
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    pub(crate) flags: &'static str,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) payload: &'static [u8],
+    pub(crate) ip: Ip,
 }
 
 impl Tcp {
-    pub fn build(self) -> Vec<u8> {
+    pub(crate) fn build(self) -> Vec<u8> {
         let mut tcp = TcpHeader::new(self.from.1, self.to.1, self.seq, 64_000);
         let has = |letter| self.flags.contains(letter);
         (tcp.syn, tcp.fin, tcp.rst, tcp.psh, tcp.ack) = (has('S'), has('F'), has('R'), has('P'), has('A'));
@@ -84,33 +91,34 @@ impl Tcp {
 }
 
 /// A segment from a client to a VIP.
-pub fn to_vip(from: Place, port: u16, flags: &'static str) -> Tcp {
+pub(crate) fn to_vip(from: Place, port: u16, flags: &'static str) -> Tcp {
     let (macs, to) = ((GATEWAY, D0), (VIP, port));
     let (seq, ack) = (1000, if flags.contains('S') { 0 } else { 5001 });
     Tcp { macs, from, to, flags, seq, ack, payload: b"", ip: IP }
 }
 
 /// A segment from real server `last` to a client.
-pub fn from_real(last: u8, port: u16, to: Place, flags: &'static str) -> Tcp {
+pub(crate) fn from_real(last: u8, port: u16, to: Place, flags: &'static str) -> Tcp {
     let (macs, from) = ((real_mac(last), D1), real(last, port));
     Tcp { macs, from, to, flags, seq: 5000, ack: 1001, payload: b"", ip: IP }
 }
 
 /// A datagram; without a checksum when `sum` is false.
 #[derive(Debug, Clone, Copy)]
-pub struct Udp {
-    pub macs: (Mac, Mac),
-    pub from: Place,
-    pub to: Place,
-    pub payload: &'static [u8],
-    pub sum: bool,
-    pub ip: Ip,
+pub(crate) struct Udp {
+    pub(crate) macs: (Mac, Mac),
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    pub(crate) payload: &'static [u8],
+    pub(crate) sum: bool,
+    pub(crate) ip: Ip,
 }
 
 impl Udp {
-    pub fn build(self) -> Vec<u8> {
+    pub(crate) fn build(self) -> Vec<u8> {
         let (src, dst) = (self.from.0, self.to.0);
-        let mut udp = UdpHeader::without_ipv4_checksum(self.from.1, self.to.1, self.payload.len()).expect("short");
+        let mut udp =
+            UdpHeader::without_ipv4_checksum(self.from.1, self.to.1, self.payload.len()).expect("short");
         if self.sum {
             udp.checksum = udp.calc_checksum_ipv4_raw(src, dst, self.payload).expect("short");
         }
@@ -119,17 +127,17 @@ impl Udp {
 }
 
 /// A datagram from a client to a VIP.
-pub fn udp_to_vip(from: Place, port: u16, payload: &'static [u8]) -> Udp {
+pub(crate) fn udp_to_vip(from: Place, port: u16, payload: &'static [u8]) -> Udp {
     Udp { macs: (GATEWAY, D0), from, to: (VIP, port), payload, sum: true, ip: IP }
 }
 
 /// A datagram from real server `last` to a client.
-pub fn udp_from_real(last: u8, port: u16, to: Place, payload: &'static [u8]) -> Udp {
+pub(crate) fn udp_from_real(last: u8, port: u16, to: Place, payload: &'static [u8]) -> Udp {
     Udp { macs: (real_mac(last), D1), from: real(last, port), to, payload, sum: true, ip: IP }
 }
 
 /// An ICMP message in an IPv4 packet; the checksum is filled in.
-pub fn icmp(macs: (Mac, Mac), addrs: ([u8; 4], [u8; 4]), kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(macs: (Mac, Mac), addrs: ([u8; 4], [u8; 4]), kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, code, 0, 0][..], rest].concat();
     let sum = etherparse::checksum::u32_16bit_word::ones_complement(sum_words(&message)).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
@@ -137,13 +145,13 @@ pub fn icmp(macs: (Mac, Mac), addrs: ([u8; 4], [u8; 4]), kind: u8, code: u8, res
 }
 
 fn sum_words(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).fold(0u32, |sum, pair| {
-        sum + u32::from(pair[0]) * 256 + u32::from(pair.get(1).copied().unwrap_or(0))
-    })
+    bytes
+        .chunks(2)
+        .fold(0u32, |sum, pair| sum + u32::from(pair[0]) * 256 + u32::from(pair.get(1).copied().unwrap_or(0)))
 }
 
 /// An ARP packet; `op` is 1 for a request, 2 for a reply.
-pub fn arp(op: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4]), to: Mac) -> Vec<u8> {
+pub(crate) fn arp(op: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4]), to: Mac) -> Vec<u8> {
     let packet = ArpEthIpv4Packet {
         operation: ArpOperation(op),
         sender_mac: sender.0,
@@ -157,13 +165,13 @@ pub fn arp(op: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4]), to: Mac) -> 
 }
 
 /// The same frame with byte `at` replaced.
-pub fn with(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+pub(crate) fn with(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     frame[at] = byte;
     frame
 }
 
 /// The same frame with its IP header's checksum made right again.
-pub fn resealed(mut frame: Vec<u8>) -> Vec<u8> {
+pub(crate) fn resealed(mut frame: Vec<u8>) -> Vec<u8> {
     frame[24..26].fill(0);
     let len = usize::from(frame[14] & 15) * 4;
     let sum = etherparse::checksum::u32_16bit_word::ones_complement(sum_words(&frame[14..14 + len]));
@@ -172,13 +180,8 @@ pub fn resealed(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// The same frame with the bytes of a later fragment's offset field.
-pub fn fragment(frame: Vec<u8>, more: bool, offset: u16) -> Vec<u8> {
+pub(crate) fn fragment(frame: Vec<u8>, more: bool, offset: u16) -> Vec<u8> {
     let offset = IpFragOffset::try_new(offset).expect("13 bits").value();
     let [high, low] = (offset | if more { 0x2000 } else { 0 }).to_be_bytes();
     resealed(with(with(frame, 20, high), 21, low))
-}
-
-/// For messages.
-pub fn dotted(addr: [u8; 4]) -> Ipv4Addr {
-    Ipv4Addr::from(addr)
 }

@@ -1,0 +1,13 @@
+//! All cases.
+
+mod change;
+mod forward;
+mod refuse;
+mod resolve;
+
+use super::Case;
+
+/// Every golden case, in the order of their names' appearance here.
+pub(crate) fn all() -> Vec<Case> {
+    [forward::cases(), refuse::cases(), resolve::cases(), change::cases()].into_iter().flatten().collect()
+}
