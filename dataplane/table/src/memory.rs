@@ -40,6 +40,7 @@ mod real {
     /// An owned slice of zeroed values, at the start of a pair of cache lines.
     #[derive(Debug)]
     pub(crate) struct Zeroed<T: AtomicWords> {
+        block: NonNull<u8>,
         start: NonNull<T>,
         len: usize,
     }
@@ -52,35 +53,54 @@ mod real {
     impl<T: AtomicWords> Zeroed<T> {
         const LINES: usize = 128;
 
+        /// Room for the values and for moving their start to that of a line. Asked to align it itself, the
+        /// allocator would write all the zeroes, and so touch the memory.
         fn layout(len: usize) -> Layout {
-            Layout::array::<T>(len)
-                .and_then(|layout| layout.align_to(Zeroed::<T>::LINES))
+            const { assert!(align_of::<T>() <= Self::LINES) };
+            len.checked_mul(size_of::<T>())
+                .and_then(|bytes| bytes.checked_add(Self::LINES))
+                .and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok())
                 .expect("no object is larger than the address space")
         }
 
         /// `len` zeroes. Aborts as any allocation does when there is no memory.
         pub(crate) fn new(len: usize) -> Zeroed<T> {
             let layout = Zeroed::<T>::layout(len);
-            if layout.size() == 0 {
-                return Zeroed { start: NonNull::dangling(), len };
-            }
             // SAFETY: the layout's size is not zero.
-            let start = unsafe { alloc_zeroed(layout) };
-            match NonNull::new(start.cast()) {
-                Some(start) => Zeroed { start, len },
-                None => handle_alloc_error(layout),
-            }
+            let block = unsafe { alloc_zeroed(layout) };
+            let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
+            let start = block.as_ptr().wrapping_add(block.as_ptr().align_offset(Self::LINES));
+            let start = NonNull::new(start.cast()).expect("inside of the block");
+            Zeroed { block, start, len }
         }
 
-        /// The slice, for the rest of the process.
+        /// The slice, for the rest of the process, in huge pages where the kernel has some to spare.
         pub(crate) fn leak(self) -> &'static [T]
         where
             T: 'static,
         {
             let kept = std::mem::ManuallyDrop::new(self);
+            kept.ask_for_huge_pages();
             // SAFETY: as in `deref`; never freed from here on, since the owner is forgotten.
             unsafe { slice::from_raw_parts(kept.start.as_ptr(), kept.len) }
         }
+
+        #[cfg(not(miri))]
+        fn ask_for_huge_pages(&self) {
+            use rustix::mm::{Advice, madvise};
+            const HUGE: usize = 2 << 20;
+            let start = self.start.as_ptr().cast::<u8>();
+            let skipped = start.align_offset(HUGE);
+            let bytes = (self.len * size_of::<T>()).saturating_sub(skipped) / HUGE * HUGE;
+            if bytes > 0 {
+                // SAFETY: whole pages inside of the block; the advice changes nothing but their size. Whether it
+                // is taken makes no difference but in speed.
+                let _ = unsafe { madvise(start.wrapping_add(skipped).cast(), bytes, Advice::LinuxHugepage) };
+            }
+        }
+
+        #[cfg(miri)]
+        fn ask_for_huge_pages(&self) {}
     }
 
     impl<T: AtomicWords> Deref for Zeroed<T> {
@@ -88,19 +108,16 @@ mod real {
 
         #[inline(always)]
         fn deref(&self) -> &[T] {
-            // SAFETY: `start` is aligned and has `len` values (or the slice has no bytes), zeroed, which is valid
-            // for T; they live as long as self, and nobody has a unique reference to them.
+            // SAFETY: `start` is aligned and has `len` values behind it in the block, zeroed, which is valid for T;
+            // they live as long as self, and nobody has a unique reference to them.
             unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
         }
     }
 
     impl<T: AtomicWords> Drop for Zeroed<T> {
         fn drop(&mut self) {
-            let layout = Zeroed::<T>::layout(self.len);
-            if layout.size() != 0 {
-                // SAFETY: allocated in `new` with this very layout, freed once. T needs no drop.
-                unsafe { dealloc(self.start.as_ptr().cast(), layout) };
-            }
+            // SAFETY: allocated in `new` with this very layout, freed once. T needs no drop.
+            unsafe { dealloc(self.block.as_ptr(), Zeroed::<T>::layout(self.len)) };
         }
     }
 }
@@ -146,9 +163,25 @@ mod tests {
             let memory = Zeroed::<AtomicU64>::new(len);
             assert_eq!(memory.len(), len);
             assert!(memory.iter().all(|word| word.load(Ordering::Relaxed) == 0));
-            if len > 0 {
-                assert_eq!(memory.as_ptr().addr() % 128, 0);
-            }
+            assert_eq!(memory.as_ptr().addr() % 128, 0);
         }
+    }
+
+    /// Bytes of this process that are in memory.
+    #[cfg(not(miri))]
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+        status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn untouched_memory_costs_nothing() {
+        let before = resident();
+        let memory = Zeroed::<AtomicU64>::new(1 << 27);
+        memory[1 << 26].store(1, Ordering::Relaxed);
+        let cost = resident().saturating_sub(before);
+        assert!(cost < 256 << 20, "{cost} bytes for one word of 2^27");
+        assert_eq!(memory[1 << 26].load(Ordering::Relaxed), 1);
     }
 }

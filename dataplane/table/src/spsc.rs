@@ -206,8 +206,8 @@ mod tests {
 
     #[test]
     fn values_cross_threads_in_order() {
-        const VALUES: u64 = if cfg!(miri) { 200 } else { 100_000 };
-        let (mut producer, mut consumer) = ring(16);
+        const VALUES: u64 = if cfg!(miri) { 200 } else { 20_000 };
+        let (mut producer, mut consumer) = ring(256);
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for mut value in (0..VALUES).map(Box::new) {

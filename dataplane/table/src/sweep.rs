@@ -1,6 +1,6 @@
 //! Walking a table a few buckets at a time: for expiry, and for showing what is in it.
 
-use crate::{Handle, Payload, Table, word::Phase};
+use crate::{Handle, Hash, Payload, Table, word::Phase};
 
 /// Where a sweep is in its share of a table.
 #[derive(Clone, Debug)]
@@ -64,12 +64,7 @@ impl<const K: usize> Table<K> {
         let mut swept = Swept::default();
         let end = cursor.end.min(cursor.next.saturating_add(buckets as u64));
         for bucket in cursor.next..end {
-            self.visit(bucket, |handle, key, payload| {
-                swept.visited += 1;
-                if f(handle, key, payload) == Verdict::Remove && self.remove(handle, payload).is_ok() {
-                    swept.removed += 1;
-                }
-            });
+            self.sweep_bucket(bucket, &mut swept, &mut f);
         }
         cursor.next = end;
         if end == cursor.end {
@@ -77,6 +72,34 @@ impl<const K: usize> Table<K> {
             swept.wrapped = true;
         }
         swept
+    }
+
+    /// Shows `f` the entries of all places where a key with this hash may be, and removes those that it says: to
+    /// make room where it is needed, for an insert that found everything full.
+    pub fn sweep_places(
+        &self,
+        hash: Hash,
+        mut f: impl FnMut(Handle, &[u64; K], Payload) -> Verdict,
+    ) -> Swept {
+        let mut swept = Swept::default();
+        for start in self.shape.main(hash).into_iter().chain(self.shape.overflow(hash)) {
+            self.sweep_bucket((start / Self::WAYS) as u64, &mut swept, &mut f);
+        }
+        swept
+    }
+
+    fn sweep_bucket(
+        &self,
+        bucket: u64,
+        swept: &mut Swept,
+        f: &mut impl FnMut(Handle, &[u64; K], Payload) -> Verdict,
+    ) {
+        self.visit(bucket, |handle, key, payload| {
+            swept.visited += 1;
+            if f(handle, key, payload) == Verdict::Remove && self.remove(handle, payload).is_ok() {
+                swept.removed += 1;
+            }
+        });
     }
 
     /// Shows `f` the entries of `buckets` buckets from `from` on. Returns where to go on, `None` at the end.

@@ -2,7 +2,7 @@
 
 #![cfg(not(loom))]
 
-use sheave_table::{Narrow, Payload, Reserve, Table, Wide};
+use sheave_table::{Narrow, Payload, Reserve, Table, Verdict, Wide};
 
 /// A generator of keys (xorshift64*): the order of a run is its seed's.
 struct Keys(u64);
@@ -105,6 +105,25 @@ fn full_is_an_answer() {
     let (key, handle) = made[made.len() / 2];
     table.remove(handle, Payload::new(1)).expect("it is there");
     assert_eq!(insert(&table, key, 2), Ok(()));
+}
+
+/// Full for this key, the old entries around it make room.
+#[test]
+fn room_is_made_where_it_is_needed() {
+    let table = Narrow::on_heap(64, 3);
+    let key = (1..)
+        .map(|i| [i])
+        .find(|key| !matches!(insert(&table, *key, key[0]), Ok(())))
+        .expect("it gets full at last");
+    let mut shown = 0;
+    let swept = table.sweep_places(table.hash(&key), |_, _, payload| {
+        shown += 1;
+        if payload.bits() < key[0] / 2 { Verdict::Remove } else { Verdict::Keep }
+    });
+    assert_eq!((swept.visited, swept.wrapped), (16, false), "two buckets of four in each area");
+    assert_eq!(swept.visited, shown);
+    assert!(swept.removed > 0);
+    assert_eq!(insert(&table, key, 0), Ok(()));
 }
 
 /// Memory as promised: with two entries a connection, and the overflow area.
