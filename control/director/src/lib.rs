@@ -1,2 +1,36 @@
+//! sheaved, the director: socket server, netlink, interfaces, announcements, statistics.
+//!
+//! One control thread owns the desired state and answers the socket; the workers' threads forward packets. Read
+//! [`runtime`] for how it starts and ends, `control` for the loop, `director` for how a change goes.
+//!
+//! Invariants:
+//! - The control thread waits for nothing but its poll, and no client, file or kernel message can make it.
+//! - Desired state changes as a whole or not at all.
+//!
+//! It knows nothing of packets' contents (the pipeline's) and of how a configuration becomes a snapshot (the plan's).
+
 #![forbid(unsafe_code)]
-//! x
+
+pub mod args;
+pub mod runtime;
+
+mod announce;
+mod connections;
+mod control;
+mod cores;
+mod dataplane;
+mod director;
+mod estimate;
+mod events;
+mod interfaces;
+mod netlink;
+mod ops;
+mod outbox;
+mod resolve;
+mod server;
+mod serving;
+mod show;
+mod socket;
+mod stats;
+mod surroundings;
+mod wall;

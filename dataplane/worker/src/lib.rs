@@ -27,6 +27,6 @@ pub use command::{Command, Inject, KernelPath, Notify};
 pub use idle::Wait;
 pub use mesh::{Links, MAX_PORTS, MAX_WORKERS, Mesh};
 pub use port::{PortPage, PortState};
-pub use spawn::{Start, WorkerHandle, spawn};
+pub use spawn::{Start, WorkerHandle, available_cores, spawn};
 pub use stats::{Frames, Lost, Stats};
 pub use worker::{Parts, Turn, Worker};

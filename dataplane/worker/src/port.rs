@@ -156,8 +156,9 @@ impl OwnPort {
         self.page.publish(self.port.stats(), self.port.held());
     }
 
-    /// Ends the port; every frame it had is in `pool` afterwards.
+    /// Ends the port, with a last attempt to send what waits; every frame it had is in `pool` afterwards.
     pub(crate) fn close(mut self, pool: &mut FramePool, stats: &Stats) {
+        self.flush(pool);
         while let Some(frame) = self.backlog.pop() {
             stats.lose(Lost::PortGone);
             pool.release(frame);

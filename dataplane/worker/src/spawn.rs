@@ -41,6 +41,14 @@ pub struct Start {
     pub punts: Consumer<Punt>,
 }
 
+/// The cores that this process may run on.
+pub fn available_cores() -> Vec<usize> {
+    let mut cores: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    cores.sort_unstable();
+    cores
+}
+
 /// Starts a worker on its core.
 ///
 /// # Errors

@@ -95,6 +95,7 @@ stats! {
     frames_here: "Frames of any pool that are with this worker (as of the last publication).",
     frames_held: "Frames held back for a next hop (as of the last publication).",
     frames_backlog: "Frames that wait for room to be sent (as of the last publication).",
+    epoch: "The snapshot that the worker went by in its last turn.",
     as_of: "When the worker last published its gauges, in nanoseconds of its clock.",
 }
 

@@ -13,6 +13,7 @@ use sheave_pipeline::{Output, Pipeline, Punt, Snapshot, Time};
 use sheave_table::publish::Reader;
 use sheave_table::spsc::{Consumer, Producer};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How often a worker publishes its gauges and its ports' counters, in nanoseconds of its clock.
 const PUBLISH: u64 = Time::SECOND / 4;
@@ -109,6 +110,7 @@ impl Worker {
             Some(obeyed) => obeyed,
         };
         let snapshot = self.snapshots.pin();
+        self.stats.epoch.store(snapshot.epoch, Relaxed);
         for at in 0..self.egress.ports.len() {
             if self.egress.ports[at].recv(&mut self.rx, &mut self.pool) > 0 {
                 busy = true;

@@ -1,0 +1,356 @@
+//! The interfaces that are served: attaching, detaching, following them as they come and go.
+//!
+//! ```text
+//!   wanted, there ----> Waiting ----attach----> Attached
+//!                        ^  ^-----failed-----------|
+//!                        |                         | gone, down, another index, not wanted
+//!                        +---- all queues closed --+-- Closing
+//! ```
+//!
+//! An interface is known by its name: its number in the data path stays, whatever index the kernel gives it. A queue's
+//! socket must be closed before the queue can be bound again, so between two attachments stands [`State::Closing`].
+
+use crate::dataplane::Dataplane;
+use crate::interfaces::{Unusable, Wanted};
+use sheave_frame::{Caps, FramePool, Mode, Port, PortId};
+use sheave_io::{AfXdpConfig, AfXdpPort, Attachment, PassDevice, QUEUES_PER_PORT, Steering, rx_queues};
+use sheave_pipeline::Time;
+use sheave_worker::{Command, PortPage, PortState};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Between two attempts at an interface: doubled each time, up to the longest.
+const FIRST_RETRY: u64 = Time::SECOND;
+const LONGEST_RETRY: u64 = 30 * Time::SECOND;
+
+/// One queue of an attached interface.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) worker: usize,
+    pub(crate) page: Arc<PortPage>,
+    share: u32,
+}
+
+#[derive(Debug)]
+struct Attached {
+    attachment: Attachment,
+    pass: PassDevice,
+    queues: Vec<Queue>,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting { retry: Time, pause: u64 },
+    Attached(Attached),
+    Closing(Vec<Queue>),
+}
+
+/// One interface by name.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) port: PortId,
+    pub(crate) index: u32,
+    state: State,
+    /// Why it is not attached.
+    why: Option<String>,
+}
+
+/// Something that happened to an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    Attached {
+        name: String,
+        port: PortId,
+        mode: Mode,
+        queues: u32,
+    },
+    Detached {
+        name: String,
+        port: PortId,
+        why: String,
+    },
+    /// It could not be attached; said once for each reason.
+    Failed {
+        name: String,
+        why: String,
+    },
+}
+
+/// All interfaces that are, were or shall be served.
+pub(crate) struct Serving {
+    pub(crate) steering: Steering,
+    interfaces: BTreeMap<String, Interface>,
+}
+
+impl Serving {
+    pub(crate) fn new(steering: Steering) -> Serving {
+        Serving { steering, interfaces: BTreeMap::new() }
+    }
+
+    /// The interfaces by name.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = (&str, &Interface)> {
+        self.interfaces.iter().map(|(name, interface)| (name.as_str(), interface))
+    }
+
+    /// The numbers of the attached interfaces by their index.
+    pub(crate) fn served(&self) -> BTreeMap<u32, PortId> {
+        self.interfaces.values().filter(|i| i.is_attached()).map(|i| (i.index, i.port)).collect()
+    }
+
+    /// Brings what is attached to what is wanted. `number` deals out the numbers of interfaces.
+    pub(crate) fn reconcile(
+        &mut self,
+        wanted: &[Wanted],
+        unusable: &[Unusable],
+        now: Time,
+        dataplane: &mut Dataplane,
+        mut number: impl FnMut(&str) -> Option<PortId>,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            let why = match (wanted.iter().find(|w| w.name == name), unusable.iter().find(|u| u.name == name))
+            {
+                (Some(w), _) if self.interfaces[&name].index == w.index => continue,
+                (Some(_), _) => "it came back with another index",
+                (None, Some(u)) => u.why,
+                (None, None) => "it is gone or down",
+            };
+            news.extend(self.detach(&name, why, dataplane));
+        }
+        for u in unusable {
+            if let Some(interface) = self.interfaces.get_mut(&u.name) {
+                interface.why = Some(u.why.to_owned());
+            } else if let Some(port) = number(&u.name) {
+                let state = State::Waiting { retry: now, pause: FIRST_RETRY };
+                let why = Some(u.why.to_owned());
+                self.interfaces.insert(u.name.clone(), Interface { port, index: 0, state, why });
+                news.push(News::Failed { name: u.name.clone(), why: u.why.to_owned() });
+            }
+        }
+        for w in wanted {
+            news.extend(self.attach(w, now, dataplane, &mut number));
+        }
+        // What is neither wanted nor attached any more is forgotten; its number is kept for its name.
+        self.interfaces.retain(|name, interface| {
+            matches!(interface.state, State::Attached(_) | State::Closing(_))
+                || wanted.iter().any(|w| w.name == *name)
+                || unusable.iter().any(|u| u.name == *name)
+        });
+        news
+    }
+
+    fn attach(
+        &mut self,
+        wanted: &Wanted,
+        now: Time,
+        dataplane: &mut Dataplane,
+        number: &mut impl FnMut(&str) -> Option<PortId>,
+    ) -> Option<News> {
+        if !self.interfaces.contains_key(&wanted.name) {
+            let port = number(&wanted.name)?;
+            let state = State::Waiting { retry: now, pause: FIRST_RETRY };
+            self.interfaces
+                .insert(wanted.name.clone(), Interface { port, index: wanted.index, state, why: None });
+        }
+        let interface = self.interfaces.get_mut(&wanted.name)?;
+        let State::Waiting { retry, pause } = interface.state else { return None };
+        if interface.index != wanted.index {
+            interface.index = wanted.index;
+        } else if retry > now {
+            return None;
+        }
+        match attach(&mut self.steering, wanted, interface.port, dataplane) {
+            Ok(attached) => {
+                let (mode, queues) = (attached.mode(), attached.queues.len());
+                interface.state = State::Attached(attached);
+                interface.why = None;
+                let queues = u32::try_from(queues).unwrap_or(u32::MAX);
+                Some(News::Attached { name: wanted.name.clone(), port: interface.port, mode, queues })
+            }
+            Err(why) => {
+                interface.state =
+                    State::Waiting { retry: now.after(pause), pause: (pause * 2).min(LONGEST_RETRY) };
+                let known = interface.why.as_ref() == Some(&why);
+                interface.why = Some(why.clone());
+                (!known).then(|| News::Failed { name: wanted.name.clone(), why })
+            }
+        }
+    }
+
+    fn detach(&mut self, name: &str, why: &str, dataplane: &mut Dataplane) -> Option<News> {
+        let interface = self.interfaces.get_mut(name)?;
+        if !interface.is_attached() {
+            return None;
+        }
+        let State::Attached(attached) = std::mem::replace(&mut interface.state, State::Closing(Vec::new()))
+        else {
+            return None;
+        };
+        // The program first: what comes from now on is the kernel's.
+        self.steering.detach(attached.attachment);
+        for queue in &attached.queues {
+            dataplane.tell(queue.worker, Command::Close(interface.port, queue.page.caps.queue));
+            dataplane.tell(queue.worker, Command::Pass(interface.port, None));
+        }
+        attached.pass.close(&mut self.steering);
+        interface.state = State::Closing(attached.queues);
+        interface.why = Some(why.to_owned());
+        Some(News::Detached { name: name.to_owned(), port: interface.port, why: why.to_owned() })
+    }
+
+    /// Takes note of queues that their workers have closed. True when an interface is free to be attached again.
+    pub(crate) fn tend(&mut self, now: Time, dataplane: &mut Dataplane) -> bool {
+        let mut freed = false;
+        for interface in self.interfaces.values_mut() {
+            let State::Closing(queues) = &mut interface.state else { continue };
+            queues.retain(|queue| {
+                let closed = queue.page.state() == PortState::Closed;
+                if closed {
+                    dataplane.return_share(queue.worker, queue.share);
+                }
+                !closed
+            });
+            if queues.is_empty() {
+                interface.state = State::Waiting { retry: now, pause: FIRST_RETRY };
+                freed = true;
+            }
+        }
+        freed
+    }
+
+    /// When the next attempt at an interface is due.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        let retry = |interface: &Interface| match interface.state {
+            State::Waiting { retry, .. } if interface.index != 0 => Some(retry),
+            _ => None,
+        };
+        self.interfaces.values().filter_map(retry).min()
+    }
+
+    /// Whether queues are on their way to be closed.
+    pub(crate) fn closing(&self) -> bool {
+        self.interfaces.values().any(|i| matches!(i.state, State::Closing(_)))
+    }
+
+    /// Detaches everything, for the end.
+    pub(crate) fn detach_all(&mut self, dataplane: &mut Dataplane) {
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            self.detach(&name, "the director stops", dataplane);
+        }
+    }
+}
+
+impl Interface {
+    fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
+    /// Its queues while it is attached.
+    pub(crate) fn queues(&self) -> &[Queue] {
+        match &self.state {
+            State::Attached(attached) => &attached.queues,
+            _ => &[],
+        }
+    }
+
+    /// How it is attached.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        match &self.state {
+            State::Attached(attached) => Some(attached.mode()),
+            _ => None,
+        }
+    }
+
+    /// Why it is not attached.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+}
+
+impl Attached {
+    fn mode(&self) -> Mode {
+        self.queues.first().map_or(Mode::Generic, |queue| queue.page.caps.mode)
+    }
+}
+
+/// Attaches the program to an interface and opens a socket on each of its queues. What was done is undone when a
+/// step fails.
+fn attach(
+    steering: &mut Steering,
+    wanted: &Wanted,
+    port: PortId,
+    dataplane: &mut Dataplane,
+) -> Result<Attached, String> {
+    let text = |e: &dyn Display| e.to_string();
+    let queues = rx_queues(&wanted.name).map_or(wanted.rx_queues, |n| n.max(1));
+    if queues > QUEUES_PER_PORT {
+        return Err(format!("it has {queues} queues: set it to at most {QUEUES_PER_PORT} with ethtool -L"));
+    }
+    let pass = PassDevice::open(steering, wanted.index).map_err(|e| text(&e))?;
+    let attachment = match steering.attach(wanted.index, wanted.wish) {
+        Ok(attachment) => attachment,
+        Err(e) => {
+            pass.close(steering);
+            return Err(text(&e));
+        }
+    };
+    let mut opened = Vec::new();
+    for queue in 0..queues {
+        let worker = dataplane.next_worker();
+        let share = dataplane.take_share(worker);
+        let config = AfXdpConfig {
+            name: wanted.name.clone(),
+            ifindex: wanted.index,
+            queue,
+            port,
+            wish: wanted.wish,
+            attached: attachment.mode(),
+            fill_frames: share,
+        };
+        match open(steering, dataplane, &config, &pass) {
+            Ok((socket, way)) => opened.push((worker, share, socket, way)),
+            Err(why) => {
+                dataplane.return_share(worker, share);
+                for (worker, share, socket, _) in opened {
+                    dataplane.return_share(worker, share);
+                    // It has not been given a frame yet.
+                    Box::new(socket).close(&mut FramePool::new(sheave_frame::PoolId(u8::MAX), Vec::new(), 0));
+                }
+                steering.detach(attachment);
+                pass.close(steering);
+                return Err(why);
+            }
+        }
+    }
+    let mut queues = Vec::new();
+    for (worker, share, socket, way) in opened {
+        let caps: Caps = socket.caps();
+        let page = Arc::new(PortPage::new(caps));
+        dataplane.tell(worker, Command::Pass(port, Some(way)));
+        dataplane.tell(worker, Command::Open(Box::new(socket), page.clone()));
+        queues.push(Queue { worker, page, share });
+    }
+    Ok(Attached { attachment, pass, queues })
+}
+
+fn open(
+    steering: &mut Steering,
+    dataplane: &Dataplane,
+    config: &AfXdpConfig,
+    pass: &PassDevice,
+) -> Result<(AfXdpPort, sheave_io::PassQueue), String> {
+    let way = pass.queue().map_err(|e| format!("the way back to the kernel: {e}"))?;
+    let socket = AfXdpPort::open(dataplane.umem, config).map_err(|e| e.to_string())?;
+    steering.set_socket(config.ifindex, config.queue, socket.fd().as_fd()).map_err(|e| e.to_string())?;
+    Ok((socket, way))
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
