@@ -85,8 +85,10 @@ impl Compiler {
         Compiler::default()
     }
 
-    /// A compiler that goes on with numbers dealt before.
-    pub fn with_ids(ids: Ids) -> Compiler {
+    /// A compiler that goes on with numbers dealt before, by another process perhaps. Destinations that were kept
+    /// for their connections only are not kept any longer.
+    pub fn with_ids(mut ids: Ids) -> Compiler {
+        ids.restart();
         Compiler { ids, ..Compiler::default() }
     }
 

@@ -134,6 +134,11 @@ impl<K: Ord + Clone> Dealer<K> {
         }
     }
 
+    /// Periods are counted from the beginning again: what rests begins its rest anew.
+    pub(crate) fn restart(&mut self) {
+        self.resting.iter_mut().for_each(|resting| resting.since = None);
+    }
+
     /// Says that quiet period `period` is over: numbers that have rested long enough may be dealt again.
     pub(crate) fn quiet(&mut self, period: u64) {
         for resting in &mut self.resting {
@@ -195,6 +200,17 @@ mod tests {
             full.to_string(),
             "service: the limit of 3 is reached: remove some, or wait a few seconds if some were removed just now"
         );
+    }
+
+    #[test]
+    fn a_rest_begins_anew_where_periods_do() {
+        let mut dealer = Dealer::default();
+        settle(&mut dealer, &["a", "b", "c"]).unwrap();
+        settle(&mut dealer, &["a", "c"]).unwrap();
+        dealer.quiet(100);
+        dealer.restart();
+        (1..=3).for_each(|period| dealer.quiet(period));
+        assert_eq!(settle(&mut dealer, &["a", "c", "d"]), Ok(vec![1]));
     }
 
     #[test]

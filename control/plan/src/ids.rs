@@ -130,6 +130,14 @@ impl Ids {
         self.reals.quiet(period);
     }
 
+    /// Quiet periods are counted from the beginning again, by another process.
+    pub(crate) fn restart(&mut self) {
+        self.services.restart();
+        self.listens.restart();
+        self.destinations.restart();
+        self.reals.restart();
+    }
+
     pub(crate) fn held(&self, key: &DestKey) -> Option<(DestId, Generation)> {
         let number = self.destinations.get(key)?;
         let generation = self.generations.get(usize::from(number)).copied().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Desired states in, snapshots out.
 
+use proptest::prelude::*;
 use sheave_frame::PortId;
 use sheave_pipeline::Snapshot;
 use sheave_pipeline::ids::{DestId, ServiceId};
@@ -7,6 +8,7 @@ use sheave_pipeline::snapshot::{Destination, Method, Service};
 use sheave_plan::{Compiler, Desired, Environment, KernelNeighbour, KernelRoute, Link, Steered};
 use sheave_proto::config::parse;
 use sheave_proto::wire::flow::Proto;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const BASE: &str = r#"
@@ -324,4 +326,49 @@ fn replay_needs_what_the_kernel_would_say() {
             "error: interface d1: mac is not given, and a replay asks no kernel: add mac = \"02:00:00:00:00:01\"",
         ]
     );
+}
+
+/// Services 0..8 with destinations 0..4 each, as far as the bits say, in the given order.
+fn some(order: &[u8], bits: u32) -> String {
+    let mut text = String::new();
+    for service in order.iter().filter(|s| bits & (1 << **s) != 0) {
+        text +=
+            &format!("[[service]]\nlisten = \"198.18.0.100:{}/tcp\"\nname = \"s{service}\"\n", 80 + service);
+        for last in (0..4).filter(|d| bits.rotate_right(8 + u32::from(*service)) & (1 << d) != 0) {
+            text += &format!("[[service.destination]]\naddress = \"198.19.1.{}:8080\"\n", 11 + last);
+        }
+    }
+    text
+}
+
+proptest! {
+    /// Whatever comes and goes in whatever order: who stays keeps its number, no number means two things before
+    /// it has rested, and the order of the services does not matter.
+    #[test]
+    fn numbers_are_stable_and_never_shared(
+        steps in prop::collection::vec((Just((0..8).collect::<Vec<u8>>()).prop_shuffle(), any::<u32>()), 1..12),
+    ) {
+        let (mut bench, mut sorted) = (Bench::new(), Bench::new());
+        let mut owners = BTreeMap::new();
+        let mut before = BTreeMap::new();
+        for (step, (order, bits)) in steps.iter().enumerate() {
+            let snapshot = bench.compile(&[&some(order, *bits)]);
+            let same = sorted.compile(&[&some(&[0, 1, 2, 3, 4, 5, 6, 7], *bits)]);
+            prop_assert_eq!(picture(&snapshot), picture(&same));
+            let mut now = BTreeMap::new();
+            for (id, destination) in snapshot.destinations() {
+                let name = &snapshot.service(destination.service).expect("of a service").name;
+                let object = (name.clone(), destination.addr);
+                // An object that goes away and comes back is another one.
+                let life = before.get(&object).filter(|(other, _)| *other == id).map_or(step, |(_, life)| *life);
+                let owner = owners.entry(id).or_insert((object.clone(), life));
+                prop_assert_eq!(&*owner, &(object.clone(), life), "number {:?} of two", id);
+                now.insert(object, (id, life));
+            }
+            for (object, (id, _)) in &before {
+                prop_assert!(now.get(object).is_none_or(|(other, _)| other == id), "{:?} changed its number", object);
+            }
+            before = now;
+        }
+    }
 }
