@@ -14,6 +14,9 @@
 //!                                                                                   responses.jsonl
 //! ```
 //!
+//! `out` of a verdict names each interface once, in the order of the first frame sent there because of this one.
+//! What only the passing of time sends (a repeated ARP request) counts for the frame that let it pass.
+//!
 //! Output captures have nanoseconds when any input has, microseconds otherwise; they are pcap in little-endian
 //! byte order. `responses.jsonl` is written with `--control` only: what the socket would have answered.
 
