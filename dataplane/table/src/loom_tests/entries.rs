@@ -1,7 +1,7 @@
 //! Claims (a) to (d): entries.
 
 use super::check;
-use crate::{Found, Handle, Payload, Reserve, SweepCursor, Table, Update, Verdict};
+use crate::{Found, Handle, Payload, RecordId, Reserve, Slab, SweepCursor, Table, Update, Verdict};
 use loom::{
     sync::Arc,
     thread::{self, JoinHandle},
@@ -164,6 +164,27 @@ fn both_directions_reach_one_word() {
         count(&table, handle, Payload::new(0));
         let counted = 1 + other.join().unwrap();
         assert_eq!(get(&table, X).unwrap().payload, Payload::new(counted));
+    });
+}
+
+/// (b) What was written before an update is seen by whoever sees the update: a payload may lead to a side record.
+#[test]
+fn an_update_brings_along_what_was_written_before() {
+    check(3, || {
+        let (table, slab) = (table(), Arc::new(Slab::on_heap(1)));
+        let handle = insert(&table, X, 0).unwrap();
+        let other = {
+            let (table, slab) = (Arc::clone(&table), Arc::clone(&slab));
+            thread::spawn(move || {
+                let record = slab.alloc().unwrap();
+                slab.set_word(record, 1, 7);
+                table.update(handle, Payload::new(0), Payload::new(1)).unwrap();
+            })
+        };
+        if get(&table, X).unwrap().payload == Payload::new(1) {
+            assert_eq!(slab.word(RecordId::from_index(0).unwrap(), 1), 7);
+        }
+        other.join().unwrap();
     });
 }
 
