@@ -49,8 +49,12 @@ impl Netns {
         }
         PREPARED.call_once(prepare);
         let name = unique_name(label);
-        run(&["ip", "netns", "add", &name])?;
-        live(&LIVE).insert(name.clone());
+        {
+            // Under the lock, so that a signal never finds it made and not yet known.
+            let mut known = live(&LIVE);
+            run(&["ip", "netns", "add", &name])?;
+            known.insert(name.clone());
+        }
         let netns = Self { name };
         // Addresses that configure themselves would be traffic that no test asked for.
         netns.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
@@ -164,8 +168,9 @@ impl Scratch {
     /// Makes one that everyone may read: servers may drop their rights.
     pub(crate) fn new(label: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(unique_name(label));
+        let mut known = live(&SCRATCH);
         fs::create_dir_all(&path).map_err(Error::about(path.display()))?;
-        live(&SCRATCH).insert(path.clone());
+        known.insert(path.clone());
         Ok(Self(path))
     }
 
@@ -207,10 +212,10 @@ fn prepare() {
     let Ok(mut signals) = signals else { return };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            for name in live(&LIVE).iter() {
-                remove(name);
-            }
-            for path in live(&SCRATCH).iter() {
+            // Both stay locked to the end: nothing new is made meanwhile.
+            let (names, paths) = (live(&LIVE), live(&SCRATCH));
+            names.iter().for_each(|name| remove(name));
+            for path in paths.iter() {
                 let _ = fs::remove_dir_all(path);
             }
             std::process::exit(128 + signal);
