@@ -3,18 +3,18 @@
 
 use crate::director::Director;
 use crate::wall;
+use sheave_pipeline::Snapshot;
 use sheave_pipeline::entry::{Entry, KeyParts, Side, State};
 use sheave_pipeline::snapshot::{Destination, Listen, Method};
 use sheave_pipeline::tcp_state::TcpState;
 use sheave_pipeline::time::Tick;
-use sheave_pipeline::Snapshot;
 use sheave_proto::api::{ConnState, Connection, ConnectionFilter, ConnectionPage, ErrorCode, ErrorReply};
 use sheave_proto::config::{DestAddr, Forward};
 use sheave_table::{Handle, Payload};
 use std::net::IpAddr;
 
 /// Buckets that one request looks at, at most.
-const BUCKETS: u64 = 8192;
+const BUCKETS: u64 = 65_536;
 
 /// Where a page begins: a bucket, and how many of its entries earlier pages have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -18,6 +18,7 @@ use sheave_plan::Desired;
 use sheave_proto::config::{self, Config};
 use sheave_worker::{Clock, MAX_WORKERS, available_cores};
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Exit codes, as in the contract.
@@ -103,5 +104,10 @@ fn start(args: &Args) -> Result<(), Failure> {
 }
 
 fn log(args: &Args) {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(args.log).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(args.log)
+        .with_target(false)
+        .init();
 }
