@@ -2,7 +2,7 @@
 //! but the poll.
 
 use crate::director::Director;
-use crate::server::{LISTENER, Server};
+use crate::server::{LISTENER, Limits, Server};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -20,6 +20,9 @@ const NETLINK: Token = Token(1);
 const WORKERS: Token = Token(2);
 const SIGNALS: [(Token, i32, &str); 3] =
     [(Token(3), SIGTERM, "SIGTERM"), (Token(4), SIGINT, "SIGINT"), (Token(5), SIGHUP, "SIGHUP")];
+
+/// Clients of the socket at once.
+const CLIENTS: usize = 512;
 
 /// How long the kernel may take to tell what it has, and the workers to close their queues.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -99,7 +102,8 @@ impl Control {
     /// Serves until a signal ends it.
     pub(crate) fn run(&mut self, director: &mut Director, listener: UnixListener) -> io::Result<Reason> {
         let listener = mio::net::UnixListener::from_std(listener);
-        let mut server = Server::new(listener, MAX_LINE, self.poll.registry())?;
+        let mut server =
+            Server::new(listener, Limits { line: MAX_LINE, clients: CLIENTS }, self.poll.registry())?;
         let mut events = Events::with_capacity(256);
         director.events.note(EventBody::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
         loop {

@@ -12,8 +12,8 @@ use sheave_proto::api::LineBuffer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Clients at once.
-const CLIENTS: usize = 512;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 64;
 
 /// Requests of one client answered a turn.
 const REQUESTS: usize = 8;
@@ -80,27 +80,36 @@ struct Client {
     stuck: Option<Time>,
 }
 
+/// What clients are held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of a request.
+    pub(crate) line: usize,
+    /// Clients at once.
+    pub(crate) clients: usize,
+}
+
 /// The socket and its clients.
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: UnixListener,
     clients: BTreeMap<usize, Client>,
     next: usize,
-    limit: usize,
+    limits: Limits,
     /// Clients with something to do in the next turn, whatever the poll says.
     restless: BTreeSet<usize>,
     accepting: bool,
 }
 
 impl Server {
-    /// A server on `listener`; a request is at most `limit` bytes long.
-    pub(crate) fn new(mut listener: UnixListener, limit: usize, registry: &Registry) -> io::Result<Server> {
+    /// A server on `listener`.
+    pub(crate) fn new(mut listener: UnixListener, limits: Limits, registry: &Registry) -> io::Result<Server> {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Server {
             listener,
             clients: BTreeMap::new(),
             next: FIRST_CLIENT,
-            limit,
+            limits,
             restless: BTreeSet::new(),
             accepting: true,
         })
@@ -148,7 +157,7 @@ impl Server {
         if !std::mem::take(&mut self.accepting) {
             return;
         }
-        for _ in 0..CLIENTS {
+        for _ in 0..ACCEPTS {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, registry, answer),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
@@ -164,7 +173,7 @@ impl Server {
     }
 
     fn admit(&mut self, mut stream: UnixStream, registry: &Registry, answer: &mut dyn Answer) {
-        if self.clients.len() >= CLIENTS {
+        if self.clients.len() >= self.limits.clients {
             let line = answer.farewell(Cut::Crowd);
             // One attempt: whoever does not take it is not waited for.
             let _ = stream.write(&line);
@@ -179,7 +188,7 @@ impl Server {
         }
         let client = Client {
             stream,
-            lines: LineBuffer::new(self.limit),
+            lines: LineBuffer::new(self.limits.line),
             out: Outbox::default(),
             subscribed: false,
             readable: true,
@@ -353,3 +362,6 @@ impl Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
