@@ -103,15 +103,18 @@ impl Method {
 pub struct Options {
     /// Real servers, 1 to 9.
     pub reals: u8,
-    /// Receive and transmit queues of the director's interfaces.
-    pub queues: u8,
+    /// Receive and transmit queues of all interfaces on the clients' network: veth receives on the queue that the
+    /// sender sent from, or by way of a bridge on the one before it. Four of them use three.
+    pub outside_queues: u8,
+    /// The same on the real servers' network.
+    pub inside_queues: u8,
     /// MTU of all interfaces.
     pub mtu: u16,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { reals: 3, queues: 1, mtu: 1500 }
+        Self { reals: 3, outside_queues: 1, inside_queues: 1, mtu: 1500 }
     }
 }
 
@@ -150,7 +153,6 @@ struct Nic<'a> {
     bridge: &'a str,
     mac: String,
     ip: Ipv4Addr,
-    queues: u8,
 }
 
 impl Lab {
@@ -271,23 +273,15 @@ impl Lab {
 
     fn director_nics(&self) -> [Nic<'_>; 2] {
         let host = &self.director;
-        let queues = self.options.queues;
         let (outside, inside) = (addr::DIRECTOR_OUTSIDE, addr::DIRECTOR_INSIDE);
         [
-            Nic { host, name: "d0", bridge: "br0", mac: "02:00:00:00:00:d0".into(), ip: outside, queues },
-            Nic { host, name: "d1", bridge: "br1", mac: "02:00:00:00:00:d1".into(), ip: inside, queues },
+            Nic { host, name: "d0", bridge: "br0", mac: "02:00:00:00:00:d0".into(), ip: outside },
+            Nic { host, name: "d1", bridge: "br1", mac: "02:00:00:00:00:d1".into(), ip: inside },
         ]
     }
 
     fn connect_all(&self) -> Result<()> {
-        let nic = |host, name, bridge, mac: &str, ip| Nic {
-            host,
-            name,
-            bridge,
-            mac: mac.to_owned(),
-            ip,
-            queues: 1,
-        };
+        let nic = |host, name, bridge, mac: &str, ip| Nic { host, name, bridge, mac: mac.to_owned(), ip };
         self.connect(&nic(&self.client, "c0", "br0", "02:00:00:00:00:c0", addr::CLIENT))?;
         self.connect(&nic(&self.gateway, "g0", "br0", "02:00:00:00:00:90", addr::GATEWAY_OUTSIDE))?;
         self.connect(&nic(&self.gateway, "g1", "br1", "02:00:00:00:00:91", addr::GATEWAY_INSIDE))?;
@@ -305,9 +299,10 @@ impl Lab {
 
     /// Makes the cable between a host and its bridge, and brings both ends up.
     fn connect(&self, nic: &Nic<'_>) -> Result<()> {
-        let Nic { host, name, bridge, mac, ip, queues } = nic;
+        let Nic { host, name, bridge, mac, ip } = nic;
         let (switch, mtu) = (self.switch.name(), self.options.mtu);
         let port = Self::port(host, name);
+        let queues = if *bridge == "br0" { self.options.outside_queues } else { self.options.inside_queues };
         let count = format!("numrxqueues {queues} numtxqueues {queues}");
         host.ip(&format!(
             "link add {name} address {mac} mtu {mtu} {count} type veth peer name {port} netns {switch} mtu {mtu} {count}"

@@ -69,6 +69,21 @@ fn a_removed_server_takes_only_its_own_connections_with_it() {
     assert!(innocent.is_empty(), "{innocent:#?}");
 }
 
+/// With `on-removal = "keep"` they finish where they are; new ones go elsewhere.
+#[test]
+fn a_removed_server_may_keep_its_connections() {
+    let bed = Bed::start(Method::Nat).expect("bed");
+    bed.director.sheave(&["service", "edit", "web", "--on-removal", "keep"]).expect("edited");
+    let load = bed.keep_alive_load();
+    load.wait_server("r3", 50).expect("it has connections");
+    bed.director.sheave(&["destination", "remove", "web", &third(Method::Nat)]).expect("removed");
+    for _ in 0..6 {
+        assert_ne!(bed.ask().expect("answer"), "r3");
+    }
+    load.wait_server("r3", 200).expect("its connections go on");
+    none_failed(&load.finish());
+}
+
 /// wrr gives the share that the weights say, and the new share after a change.
 #[test]
 fn weights_are_shares() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use sheave_testbeds::http::{After, HttpConn, answers_within};
 use sheave_testbeds::wait::wait_until;
 use sheave_testbeds::{Bed, Method, Options};
@@ -19,6 +20,7 @@ fn serves_again(bed: &Bed, after: &str) {
     }
     let tally = load.finish();
     assert_eq!(tally.failed, 0, "{after}: {:#?}", tally.failures);
+    frames_are_accounted_for(bed);
 }
 
 /// Down and up keeps the device; connections that wait live through it.
@@ -60,11 +62,26 @@ fn interfaces_may_be_deleted_and_made_again() {
     }
 }
 
-/// The two directions of a flow come in on different queues of different workers, and leave through either.
-#[test]
-fn many_queues_and_two_workers_serve_as_one() {
-    let options = Options { queues: 4, ..Options::default() };
-    let bed = Bed::start_with(Method::Nat, options, "cores = [0, 1]").expect("bed");
+/// Every frame is where the director says: in a pool, in a port, in a hand, or lent to another worker.
+fn frames_are_accounted_for(bed: &Bed) {
+    let mut last = Value::Null;
+    let all_there = || {
+        last = bed.director.json(&["workers"]).expect("workers");
+        let workers = last["workers"].as_array().expect("a list");
+        !workers.is_empty()
+            && workers.iter().all(|worker| {
+                let count = |what: &str| worker["frames"][what].as_i64().expect("a count");
+                count("total") == count("free") + count("in-ports") + count("held") + count("elsewhere")
+            })
+    };
+    // The parts are not read in one instant: it holds as soon as nothing moves.
+    wait_until("all frames accounted for", SOON, all_there).unwrap_or_else(|e| panic!("{e}: {last:#}"));
+}
+
+/// Load of both kinds on two workers, of which each must have a part.
+fn two_workers_serve_as_one(method: Method, outside_queues: u8, inside_queues: u8) {
+    let options = Options { outside_queues, inside_queues, ..Options::default() };
+    let bed = Bed::start_with(method, options, "cores = [0, 1]").expect("bed");
     let (close, keep) = (bed.close_load(), bed.keep_alive_load());
     for load in [&close, &keep] {
         load.wait_answers(1000).expect("answers");
@@ -72,4 +89,30 @@ fn many_queues_and_two_workers_serve_as_one() {
     for tally in [close.finish(), keep.finish()] {
         assert_eq!(tally.failed, 0, "{:#?}", tally.failures);
     }
+    let report = bed.director.json(&["workers"]).expect("workers");
+    let workers = report["workers"].as_array().expect("a list");
+    let packets: Vec<_> = workers.iter().map(|worker| worker["packets"].as_u64().unwrap_or(0)).collect();
+    assert!(
+        packets.len() == 2 && packets.iter().all(|count| *count > 500),
+        "{packets:?} packets: {report:#}"
+    );
+    frames_are_accounted_for(&bed);
+}
+
+/// The two directions of a flow come in on different queues of different workers.
+#[test]
+fn two_workers_with_queues_everywhere_serve_as_one() {
+    two_workers_serve_as_one(Method::Nat, 4, 4);
+}
+
+/// One worker has no queue towards the clients: answers that come in on it go out through the other's.
+#[test]
+fn a_worker_without_a_queue_on_the_way_back_uses_the_others() {
+    two_workers_serve_as_one(Method::Nat, 1, 4);
+}
+
+/// One worker has no queue towards the real servers, and the frame needs room in front for an outer header.
+#[test]
+fn a_worker_without_a_queue_on_the_way_out_uses_the_others() {
+    two_workers_serve_as_one(Method::Tun, 4, 1);
 }

@@ -125,8 +125,12 @@ fn a_dropped_namespace_is_gone_with_what_ran_in_it() {
     // As if the guard had been lost: the namespace itself must see to it.
     std::mem::forget(process);
     drop(netns);
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "still runs: {state}");
+    // A killed process takes a moment to die; unreaped, it stays a zombie.
+    wait_until("end of the process", SOON, || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    })
+    .expect("killed");
     assert!(!std::path::Path::new("/run/netns").join(&name).exists());
     std::fs::remove_file(log).expect("log");
 }
