@@ -22,7 +22,7 @@ use sheave_frame::PortId;
 use sheave_io::{Endpoint, SteeringSets};
 use sheave_pipeline::{Punt, Snapshot, Time};
 use sheave_plan::{Action, Compiler, Desired, Environment, Kind, Plan, Steered, Sweeps};
-use sheave_proto::api::{Applied, ErrorCode, ErrorReply, EventBody, UnixTime};
+use sheave_proto::api::{Applied, ErrorCode, ErrorItem, ErrorReply, EventBody, UnixTime};
 use sheave_proto::config::{self, Mode};
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::eth::Mac;
@@ -66,6 +66,8 @@ pub(crate) struct Director {
     conflicts: BTreeMap<(PortId, IpAddr), Time>,
     /// What is published is no longer what the environment asks for.
     stale: bool,
+    /// Interfaces changed since they were last looked at.
+    links_changed: bool,
     next_sweep: Time,
     next_refresh: Time,
     pub(crate) now: Time,
@@ -110,6 +112,7 @@ impl Director {
             sweeps: Sweeps::new(),
             conflicts: BTreeMap::new(),
             stale: true,
+            links_changed: false,
             next_sweep: now.after(SWEEP),
             next_refresh: now.after(REFRESH_NEIGHBOURS),
             now,
@@ -171,12 +174,12 @@ impl Director {
     /// Tells everyone that a configuration was not taken.
     pub(crate) fn refused(&mut self, error: &ErrorReply, origin: &str) {
         for item in error.items() {
-            tracing::error!("configuration refused, the one in force stays: {item}");
+            tracing::error!("configuration refused, the one in force stays: {}", plain(item));
         }
         self.events.note(EventBody::ConfigRefused {
             origin: origin.to_owned(),
             errors: error.items().len(),
-            first: error.first.to_string(),
+            first: plain(&error.first),
         });
     }
 
@@ -275,7 +278,10 @@ impl Director {
 
     /// Takes in what netlink heard.
     pub(crate) fn heard(&mut self, changed: Changed) {
-        if changed.links && self.netlink.settled() {
+        self.links_changed |= changed.links;
+        // While a dump runs, an interface may seem to be gone that only has not been told of yet.
+        if self.links_changed && self.netlink.settled() {
+            self.links_changed = false;
             self.reconcile();
         }
         self.stale |= changed.any();
@@ -464,6 +470,12 @@ impl Director {
     pub(crate) fn stop(self) {
         self.dataplane.stop();
     }
+}
+
+/// An error as a log or an event shows it: without the word that says so.
+fn plain(error: &ErrorItem) -> String {
+    let text = error.to_string();
+    text.strip_prefix("error: ").map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// A mode as the API spells it.
