@@ -13,14 +13,11 @@ pub(crate) use std::{
 };
 
 #[cfg(loom)]
-pub(crate) use self::model::{AtomicPtr, AtomicU64};
+pub(crate) use self::model::{AtomicPtr, AtomicU64, fence};
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::{
-        Arc, Mutex,
-        atomic::{Ordering, fence},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     thread::yield_now as spin_loop,
 };
 

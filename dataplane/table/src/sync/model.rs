@@ -4,8 +4,11 @@
 //! access to an atomic alone: a thread that loads and then stores hides from it that another thread's load came
 //! first. So a model is checked twice: as loom does it, for what weak memory may show; and with every access a
 //! read-modify-write, which loom orders against all accesses of others, for every interleaving.
+//!
+//! Fences are no place to switch threads for loom either; here each first touches a word that all of them touch, so
+//! that they are tried in every order.
 
-use loom::sync::atomic::Ordering;
+use loom::sync::atomic::{self, Ordering};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Which way this process is checking at present.
@@ -19,6 +22,16 @@ pub(crate) fn count_every_access(yes: bool) {
 
 fn every_access_counts() -> bool {
     EVERY_ACCESS_COUNTS.load(Relaxed)
+}
+
+loom::lazy_static! {
+    static ref FENCES: atomic::AtomicU64 = atomic::AtomicU64::new(0);
+}
+
+/// A fence, after a place to switch threads.
+pub(crate) fn fence(order: Ordering) {
+    FENCES.fetch_add(1, Ordering::Relaxed);
+    atomic::fence(order);
 }
 
 #[derive(Debug)]
