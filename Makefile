@@ -7,7 +7,9 @@ CARGO        ?= cargo
 TARGET       := $(or $(CARGO_TARGET_DIR),target)
 SUDO         := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Tests that make namespaces and AF_XDP sockets run as root; building does not.
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(if $(SUDO),sudo -E)
+ifneq ($(SUDO),)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
+endif
 
 BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
 LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps
