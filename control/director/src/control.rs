@@ -118,13 +118,17 @@ impl Control {
     }
 
     fn timeout(&self, director: &Director, server: &Server) -> Option<Duration> {
-        if server.restless() || self.netlink_more || director.is_stale() || director.events.has_unsent() {
+        if server.restless() || self.netlink_more || director.events.has_unsent() {
             return Some(Duration::ZERO);
         }
-        let due = server.next_due().map_or(director.next_due(), |due| due.min(director.next_due()));
+        let others = [server.next_due(), director.refresh_due()];
+        let due = others.into_iter().flatten().fold(director.next_due(), Time::min);
         let now = director.dataplane.clock.now();
+        if due <= now {
+            return Some(Duration::ZERO);
+        }
         // A millisecond is as fine as the poll waits: rounded up, or it would return too early again and again.
-        Some(Duration::from_nanos(due.0.saturating_sub(now.0)) + Duration::from_millis(1))
+        Some(Duration::from_nanos(due.0 - now.0) + Duration::from_millis(1))
     }
 
     /// One turn. The reason to end, if there is one.
@@ -161,7 +165,7 @@ impl Control {
             self.waker.wake()?;
         }
         director.tick();
-        if director.is_stale() {
+        if director.refresh_due().is_some_and(|due| due <= director.now) {
             director.refresh();
         }
         server.turn(self.poll.registry(), director.now, director);

@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 const ACCEPTS: usize = 64;
 
 /// Requests of one client answered a turn.
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 4;
 
 /// Bytes read at once.
 const READ: usize = 16 << 10;

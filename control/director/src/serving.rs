@@ -12,12 +12,13 @@
 
 use crate::dataplane::Dataplane;
 use crate::interfaces::{Unusable, Wanted};
-use sheave_frame::{Caps, FramePool, Mode, Port, PortId};
-use sheave_io::{AfXdpConfig, AfXdpPort, Attachment, PassDevice, QUEUES_PER_PORT, Steering, rx_queues};
+use sheave_frame::{FramePool, Mode, PoolId, Port, PortId};
+use sheave_io::{
+    AfXdpConfig, AfXdpPort, Attachment, PassDevice, PassQueue, QUEUES_PER_PORT, Steering, rx_queues,
+};
 use sheave_pipeline::Time;
 use sheave_worker::{Command, PortPage, PortState};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -123,6 +124,8 @@ impl Serving {
         for u in unusable {
             if let Some(interface) = self.interfaces.get_mut(&u.name) {
                 interface.why = Some(u.why.to_owned());
+                // Not tried again until it changes: then it has an index that differs from this one.
+                interface.index = 0;
             } else if let Some(port) = number(&u.name) {
                 let state = State::Waiting { retry: now, pause: FIRST_RETRY };
                 let why = Some(u.why.to_owned());
@@ -277,6 +280,14 @@ impl Attached {
     }
 }
 
+/// An interface half attached: what there is to finish or to undo.
+struct Attaching {
+    pass: PassDevice,
+    attachment: Attachment,
+    /// Each with its worker and its share of that worker's frames.
+    sockets: Vec<(usize, u32, AfXdpPort)>,
+}
+
 /// Attaches the program to an interface and opens a socket on each of its queues. What was done is undone when a
 /// step fails.
 fn attach(
@@ -285,21 +296,41 @@ fn attach(
     port: PortId,
     dataplane: &mut Dataplane,
 ) -> Result<Attached, String> {
-    let text = |e: &dyn Display| e.to_string();
     let queues = rx_queues(&wanted.name).map_or(wanted.rx_queues, |n| n.max(1));
     if queues > QUEUES_PER_PORT {
         return Err(format!("it has {queues} queues: set it to at most {QUEUES_PER_PORT} with ethtool -L"));
     }
-    let pass = PassDevice::open(steering, wanted.index).map_err(|e| text(&e))?;
+    // The way back is there before the first frame can need it.
+    let pass = PassDevice::open(steering, wanted.index).map_err(|e| e.to_string())?;
     let attachment = match steering.attach(wanted.index, wanted.wish) {
         Ok(attachment) => attachment,
         Err(e) => {
             pass.close(steering);
-            return Err(text(&e));
+            return Err(e.to_string());
         }
     };
-    let mut opened = Vec::new();
-    for queue in 0..queues {
+    let mut attaching = Attaching { pass, attachment, sockets: Vec::new() };
+    let ways = (0..queues)
+        .try_for_each(|queue| attaching.open(steering, wanted, (port, queue), dataplane))
+        .and_then(|()| attaching.ways());
+    match ways {
+        Ok(ways) => Ok(attaching.hand_over(port, ways, dataplane)),
+        Err(why) => {
+            attaching.undo(steering, dataplane);
+            Err(why)
+        }
+    }
+}
+
+impl Attaching {
+    /// Opens the socket of one queue for the worker that has the fewest.
+    fn open(
+        &mut self,
+        steering: &mut Steering,
+        wanted: &Wanted,
+        (port, queue): (PortId, u32),
+        dataplane: &mut Dataplane,
+    ) -> Result<(), String> {
         let worker = dataplane.next_worker();
         let share = dataplane.take_share(worker);
         let config = AfXdpConfig {
@@ -308,45 +339,60 @@ fn attach(
             queue,
             port,
             wish: wanted.wish,
-            attached: attachment.mode(),
+            attached: self.attachment.mode(),
             fill_frames: share,
         };
-        match open(steering, dataplane, &config, &pass) {
-            Ok((socket, way)) => opened.push((worker, share, socket, way)),
-            Err(why) => {
+        match AfXdpPort::open(dataplane.umem, &config) {
+            Ok(socket) => self.sockets.push((worker, share, socket)),
+            Err(e) => {
                 dataplane.return_share(worker, share);
-                for (worker, share, socket, _) in opened {
-                    dataplane.return_share(worker, share);
-                    // It has not been given a frame yet.
-                    Box::new(socket).close(&mut FramePool::new(sheave_frame::PoolId(u8::MAX), Vec::new(), 0));
-                }
-                steering.detach(attachment);
-                pass.close(steering);
-                return Err(why);
+                return Err(e.to_string());
             }
         }
+        let (_, _, socket) = &self.sockets[self.sockets.len() - 1];
+        steering.set_socket(wanted.index, queue, socket.fd().as_fd()).map_err(|e| e.to_string())
     }
-    let mut queues = Vec::new();
-    for (worker, share, socket, way) in opened {
-        let caps: Caps = socket.caps();
-        let page = Arc::new(PortPage::new(caps));
-        dataplane.tell(worker, Command::Pass(port, Some(way)));
-        dataplane.tell(worker, Command::Open(Box::new(socket), page.clone()));
-        queues.push(Queue { worker, page, share });
-    }
-    Ok(Attached { attachment, pass, queues })
-}
 
-fn open(
-    steering: &mut Steering,
-    dataplane: &Dataplane,
-    config: &AfXdpConfig,
-    pass: &PassDevice,
-) -> Result<(AfXdpPort, sheave_io::PassQueue), String> {
-    let way = pass.queue().map_err(|e| format!("the way back to the kernel: {e}"))?;
-    let socket = AfXdpPort::open(dataplane.umem, config).map_err(|e| e.to_string())?;
-    steering.set_socket(config.ifindex, config.queue, socket.fd().as_fd()).map_err(|e| e.to_string())?;
-    Ok((socket, way))
+    /// The way back to the kernel for each worker that has a queue.
+    fn ways(&self) -> Result<BTreeMap<usize, PassQueue>, String> {
+        let mut ways = BTreeMap::new();
+        for (worker, _, _) in &self.sockets {
+            if !ways.contains_key(worker) {
+                let way =
+                    self.pass.queue().map_err(|e| format!("{}: no further queue: {e}", self.pass.name()))?;
+                ways.insert(*worker, way);
+            }
+        }
+        Ok(ways)
+    }
+
+    fn hand_over(
+        self,
+        port: PortId,
+        ways: BTreeMap<usize, PassQueue>,
+        dataplane: &mut Dataplane,
+    ) -> Attached {
+        for (worker, way) in ways {
+            dataplane.tell(worker, Command::Pass(port, Some(way)));
+        }
+        let mut queues = Vec::new();
+        for (worker, share, socket) in self.sockets {
+            let page = Arc::new(PortPage::new(socket.caps()));
+            dataplane.tell(worker, Command::Open(Box::new(socket), page.clone()));
+            queues.push(Queue { worker, page, share });
+        }
+        Attached { attachment: self.attachment, pass: self.pass, queues }
+    }
+
+    fn undo(self, steering: &mut Steering, dataplane: &mut Dataplane) {
+        steering.detach(self.attachment);
+        for (worker, share, socket) in self.sockets {
+            dataplane.return_share(worker, share);
+            // It has not been given a frame yet.
+            Box::new(socket).close(&mut FramePool::new(PoolId(u8::MAX), Vec::new(), 0));
+        }
+        self.pass.close(steering);
+    }
 }
 
 impl std::fmt::Debug for Serving {

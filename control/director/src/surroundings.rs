@@ -50,3 +50,55 @@ pub(crate) fn own_addresses(view: &View) -> BTreeSet<Ipv4Addr> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{Address, KernelNeighbour as Neighbour, KernelRoute as Heading};
+    use crate::netlink::{Fact, Link as Heard};
+    use sheave_proto::wire::eth::Mac;
+
+    fn link(index: u32, name: &str, carrier: bool) -> Fact {
+        Fact::Link(Heard {
+            index,
+            name: name.into(),
+            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+            mtu: 65_600,
+            up: true,
+            carrier,
+            ethernet: true,
+            loopback: false,
+            enslaved: false,
+            kind: None,
+            rx_queues: 1,
+        })
+    }
+
+    #[test]
+    fn only_served_interfaces_count_but_every_address_is_the_hosts_own() {
+        let mut view = View::default();
+        let addr = |last| IpAddr::from([198, 18, 0, last]);
+        for index in [7, 8] {
+            let last = u8::try_from(index).unwrap();
+            let route = Heading { to: addr(0), prefix: 24, priority: 1, via: None, index };
+            let neighbour = Neighbour { index, addr: addr(50), mac: Some(Mac([2, 0, 0, 0, 0, last])) };
+            for fact in [
+                link(index, &format!("d{index}"), index == 7),
+                Fact::Address(Address { index, addr: addr(last), prefix: 24 }),
+                Fact::Route(route),
+                Fact::Neighbour(neighbour),
+            ] {
+                view.learn(fact);
+            }
+        }
+        let seen = environment(&view, &BTreeMap::from([(7, PortId(3))]));
+        let [only] = &seen.interfaces[..] else { panic!("{seen:?}") };
+        assert_eq!((only.name.as_str(), only.port, only.mtu, only.up), ("d7", PortId(3), u16::MAX, true));
+        assert_eq!(only.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["198.18.0.7/24"]);
+        assert_eq!(seen.routes.iter().map(|r| r.port).collect::<Vec<_>>(), [PortId(3)]);
+        assert_eq!(seen.neighbours.iter().map(|n| n.mac.0[5]).collect::<Vec<_>>(), [7]);
+        assert_eq!(own_addresses(&view).len(), 2);
+        let down = environment(&view, &BTreeMap::from([(8, PortId(0))]));
+        assert!(!down.interfaces[0].up, "without a carrier nothing is sent");
+    }
+}

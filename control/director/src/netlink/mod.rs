@@ -7,6 +7,8 @@ mod parse;
 mod request;
 mod view;
 
+#[cfg(test)]
+pub(crate) use parse::{Address, KernelNeighbour, KernelRoute};
 pub(crate) use parse::{Fact, Link};
 pub(crate) use view::{Changed, Follower, View};
 
@@ -137,5 +139,29 @@ impl Netlink {
 impl std::fmt::Debug for Netlink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Netlink").field("fd", &self.fd()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
+
+    #[test]
+    fn the_kernel_tells_of_its_loopback_interface() {
+        let mut netlink = Netlink::open().expect("a socket");
+        assert!(!netlink.settled());
+        let mut poll = Poll::new().expect("a poll");
+        poll.registry()
+            .register(&mut SourceFd(&netlink.fd()), Token(0), Interest::READABLE)
+            .expect("registered");
+        let mut events = Events::with_capacity(8);
+        while !netlink.settled() {
+            poll.poll(&mut events, None).expect("polled");
+            while netlink.read().expect("read").1 {}
+        }
+        let lo = netlink.view().link("lo").expect("there is one everywhere");
+        assert!(lo.loopback && lo.index > 0);
     }
 }

@@ -1,0 +1,120 @@
+//! What is done without being asked: hearing the workers, and what time brings.
+
+use super::{CONFLICT, Director, PUNTS, REFRESH_NEIGHBOURS, SWEEP};
+use sheave_frame::PortId;
+use sheave_pipeline::{Punt, Time};
+use sheave_proto::api::EventBody;
+use sheave_proto::wire::arp::{self, Arp};
+use sheave_proto::wire::eth::Mac;
+use sheave_worker::{Command, Inject};
+use std::net::IpAddr;
+
+impl Director {
+    /// Takes what the workers have to say.
+    pub(crate) fn take_punts(&mut self) -> bool {
+        for _ in 0..PUNTS {
+            match self.dataplane.next_punt() {
+                None => return false,
+                Some(Punt::Resolve { port, neighbour }) => self.resolve(port, neighbour),
+                Some(Punt::Conflict { port, vip, mac }) => self.conflict(port, vip, mac),
+            }
+        }
+        true
+    }
+
+    fn conflict(&mut self, port: PortId, vip: IpAddr, mac: Mac) {
+        let place = (port, vip);
+        if self.conflicts.get(&place).is_some_and(|last| self.now < last.after(CONFLICT)) {
+            return;
+        }
+        let now = self.now;
+        self.conflicts.retain(|_, last| last.after(CONFLICT) > now);
+        self.conflicts.insert(place, self.now);
+        let interface = self.compiler.ids().port_name(port).unwrap_or("?").to_owned();
+        tracing::warn!(%vip, %mac, interface, "another station claims a VIP: announcing it again");
+        self.announcer.again(place, self.now);
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self) {
+        self.statistics.sample(self.now);
+        if self.serving.tend(self.now, &mut self.dataplane)
+            || self.serving.next_due().is_some_and(|due| due <= self.now)
+        {
+            self.reconcile();
+        }
+        self.announce();
+        if self.now >= self.next_sweep {
+            self.next_sweep = self.now.after(SWEEP);
+            self.sweep();
+        }
+        if self.now >= self.next_look {
+            self.next_look = self.now.after(REFRESH_NEIGHBOURS);
+            self.resolve_next_hops(true);
+        }
+        self.dataplane.tend();
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_due(&self) -> Time {
+        let mut due = self.statistics.next_due().min(self.next_sweep).min(self.next_look);
+        for other in [self.announcer.next_due(), self.serving.next_due()].into_iter().flatten() {
+            due = due.min(other);
+        }
+        if self.serving.closing() || self.dataplane.behind() {
+            due = due.min(self.now.after(Time::SECOND / 100));
+        }
+        due
+    }
+
+    fn sweep(&mut self) {
+        if self.dataplane.publisher.seen_by_all(self.dataplane.publisher.epoch()) {
+            self.seen = self.epoch;
+        }
+        let live = &self.dataplane.shared.live;
+        let passes: Vec<u64> = (0..self.dataplane.workers.len()).map(|w| live.passes(w)).collect();
+        if let Some(period) = self.sweeps.observe(&passes) {
+            self.compiler.ids_mut().quiet(period);
+        }
+        let connections = |id| {
+            let dest = live.destination(id);
+            u64::from(dest.active()) + u64::from(dest.inactive())
+        };
+        self.stale |= self.compiler.retire(self.seen, connections);
+        let snapshot = self.current.pin();
+        let failed = self.resolver.settle(self.now, |(port, addr)| snapshot.neighbour(port, addr).is_some());
+        drop(snapshot);
+        for (port, address) in failed {
+            let interface = self.compiler.ids().port_name(port).unwrap_or("?").to_owned();
+            tracing::warn!(%address, interface, "next hop does not answer");
+            self.events.note(EventBody::NeighbourFailed { address, interface });
+        }
+    }
+
+    fn announce(&mut self) {
+        for announcement in self.announcer.due(self.now) {
+            let (port, vip) = announcement.place;
+            let snapshot = self.current.pin();
+            let from = snapshot.interface(port).map(|i| (i.mac, i.name.clone()));
+            drop(snapshot);
+            let (Some((mac, interface)), IpAddr::V4(addr)) = (from, vip) else { continue };
+            let Some(worker) = self.worker_of(port) else { continue };
+            for form in [Arp::gratuitous_request(mac, addr), Arp::gratuitous_reply(mac, addr)] {
+                let mut frame = [0; arp::FRAME_LEN];
+                form.emit(&mut frame, Mac::BROADCAST);
+                if let Some(inject) = Inject::new(port, &frame) {
+                    self.dataplane.tell(worker, Command::Inject(inject));
+                }
+            }
+            if announcement.first {
+                tracing::info!(%vip, interface, "VIP announced");
+                self.events.note(EventBody::VipAnnounced { address: vip, interface });
+            }
+        }
+    }
+
+    fn worker_of(&self, port: PortId) -> Option<usize> {
+        let (_, interface) = self.serving.interfaces().find(|(_, i)| i.port == port)?;
+        interface.queues().first().map(|queue| queue.worker)
+    }
+}
