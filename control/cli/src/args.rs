@@ -1,26 +1,76 @@
 //! The grammar of the command line.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use sheave_proto::api::ConnState;
-use sheave_proto::config::{DestAddr, Forward, Listen, OnRemoval, Scheduler, Timeout, Weight};
+use sheave_proto::config::{
+    DestAddr, Duration, Forward, Listen, OnRemoval, Scheduler, Timeout, ValueError, Weight,
+};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Exit codes, printed with the long help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or invalid configuration, 3 no such object, \
                           4 director not reachable. Errors go to standard error, one line each.";
 
-/// The operator's command line of the sheave director.
+const APPLY: &str = "\
+Examples:
+  sheave apply new.toml --dry-run      what would change
+  sheave apply new.toml
+  sheave config show | sed s/wlc/rr/ | sheave apply -";
+
+const SERVICE_ADD: &str = "\
+Examples:
+  sheave service add 198.18.0.100:80/tcp --name web
+  sheave service add 198.18.0.100:53/udp --scheduler wrr --forward dr --udp-timeout 30s";
+
+const SERVICE_EDIT: &str = "\
+Examples:
+  sheave service edit web --scheduler lc
+  sheave service edit 198.18.0.100:80/tcp --on-removal keep --tcp-timeout 1h";
+
+const DESTINATION_ADD: &str = "\
+Examples:
+  sheave destination add web 198.19.1.11:8080
+  sheave destination add web 198.19.1.12 --forward dr --weight 3";
+
+const DESTINATION_EDIT: &str = "\
+Examples:
+  sheave destination edit web 198.19.1.11:8080 --weight 0      before maintenance
+  sheave destination edit web 198.19.1.11:8080 --weight 3";
+
+const CONNECTIONS: &str = "\
+Examples:
+  sheave connections --vip 198.18.0.100:80 --state established
+  sheave connections --client 192.0.2.7 --limit 0 --json";
+
+const REPLAY: &str = "\
+Examples:
+  sheave replay --config sheave.toml --in d0=clients.pcap --in d1=servers.pcap --out result";
+
+const COMPLETIONS: &str = "\
+Examples:
+  sheave completions bash > /usr/share/bash-completion/completions/sheave
+  sheave completions --all /usr/share/sheave/completions";
+
+/// What every verb takes.
+const EVERYWHERE: &str = "Options of every verb";
+
+/// Asks the sheave director what it does, and tells it what to do
 #[derive(Debug, Parser)]
-#[command(name = "sheave", version, about, long_about = None, after_long_help = EXIT_CODES)]
+#[command(name = "sheave", version, after_long_help = EXIT_CODES)]
 #[command(arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// The director's control socket
-    #[arg(long, global = true, env = "SHEAVE_SOCKET", value_hint = ValueHint::FilePath)]
-    #[arg(default_value = "/run/sheave/control.sock")]
+    #[arg(long, global = true, env = "SHEAVE_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(default_value = "/run/sheave/control.sock", help_heading = EVERYWHERE)]
     pub socket: PathBuf,
-    /// Print JSON: the director's answer as it is
-    #[arg(long, global = true)]
+    /// Print JSON: the director's answer as it is, on one line
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
+    /// How long the director may take to answer
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = EVERYWHERE)]
+    pub patience: Duration,
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,
@@ -38,8 +88,11 @@ pub enum Verb {
     #[command(subcommand)]
     Destination(DestinationVerb),
     /// Replace the whole configuration by a file, at once; connections that are not concerned go on
+    ///
+    /// Prints what changes: + is new, - goes, ~ stays and changes, ! waits for the next start of the director.
+    #[command(after_help = APPLY)]
     Apply {
-        /// The configuration file (TOML)
+        /// The configuration file (TOML); - is standard input
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Only print what would change
@@ -48,21 +101,25 @@ pub enum Verb {
     },
     /// Read the file that the director was started with again, and apply it
     Reload,
-    /// Totals, and rates a second (2-second estimator, as IPVS computes them)
+    /// Totals and rates of services and destinations
+    ///
+    /// Totals count from the director's start. Rates are a second's, as IPVS computes them: every 2 seconds, a
+    /// quarter of the way to what was seen.
     Stats {
-        /// Only this service
+        /// Only this service: its name or listen string
         service: Option<String>,
         /// Print again every 2 seconds, until interrupted
         #[arg(long, short)]
         watch: bool,
     },
     /// List connection entries
+    #[command(after_help = CONNECTIONS)]
     Connections(ConnectionArgs),
     /// Next hops and their hardware addresses
     Neighbours,
-    /// Workers: turns, frames, queues, ring and XDP statistics
+    /// Workers: turns, where their frames are, statistics of queues and rings
     Workers,
-    /// Every verdict and reason, with its meaning
+    /// What became of packets, and why: verdicts and reasons that were counted, with their meaning
     Counters {
         /// Those that are 0, too
         #[arg(long, short)]
@@ -70,19 +127,25 @@ pub enum Verb {
     },
     /// Print events as they happen, until interrupted
     Events {
-        /// Begin with this number, as far as the director keeps them
-        #[arg(long)]
+        /// Begin with the event of this number, as far as the director keeps them
+        #[arg(long, value_name = "NUMBER")]
         since: Option<u64>,
     },
-    /// The configuration in force
+    /// Print the configuration in force
     #[command(subcommand)]
     Config(ConfigVerb),
     /// Run the packet path over captured frames and say what it would do
+    #[command(after_help = REPLAY)]
     Replay(crate::replay::ReplayArgs),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        #[arg(required_unless_present = "all")]
+        shell: Option<clap_complete::Shell>,
+        /// Instead, write the scripts of every shell into a directory; it is created
+        #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, conflicts_with = "shell")]
+        all: Option<PathBuf>,
     },
     /// Write the man pages into a directory
     Man {
@@ -95,7 +158,7 @@ pub enum Verb {
 /// Verbs about services.
 #[derive(Debug, Subcommand)]
 pub enum ServiceVerb {
-    /// Every service with its destinations
+    /// Every service, a line each
     List,
     /// One service with its destinations
     Show {
@@ -103,21 +166,23 @@ pub enum ServiceVerb {
         service: String,
     },
     /// Add a service
+    #[command(after_help = SERVICE_ADD)]
     Add {
         /// What it listens on, ADDRESS:PORT/PROTO, as in 198.18.0.100:80/tcp
         listen: Listen,
         /// Its name [default: the listen string]
         #[arg(long)]
         name: Option<String>,
-        /// See there.
+        /// Its settings.
         #[command(flatten)]
         settings: ServiceSettings,
     },
-    /// Change the named settings of a service
+    /// Change the named settings of a service; the others stay as they are
+    #[command(after_help = SERVICE_EDIT)]
     Edit {
         /// Its name or listen string
         service: String,
-        /// See there.
+        /// Its settings.
         #[command(flatten)]
         settings: ServiceSettings,
     },
@@ -134,11 +199,11 @@ pub struct ServiceSettings {
     /// How destinations are chosen: rr, wrr, lc or wlc [default: wlc]
     #[arg(long, short)]
     pub scheduler: Option<Scheduler>,
-    /// Forwarding method of destinations that name none: nat, dr or tun [default: nat]
-    #[arg(long, short)]
+    /// Forwarding method of destinations that name none [default: nat]
+    #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]
     pub forward: Option<Forward>,
-    /// What happens to TCP connections of a removed destination: reset, keep or drop [default: reset]
-    #[arg(long)]
+    /// What happens to TCP connections of a removed destination [default: reset]
+    #[arg(long, value_name = "WHAT", value_parser = words(OnRemoval::ALL, OnRemoval::as_str))]
     pub on_removal: Option<OnRemoval>,
     /// The one interface on which the virtual address is answered and announced
     #[arg(long)]
@@ -165,24 +230,26 @@ pub enum DestinationVerb {
     /// One destination
     Show(DestinationName),
     /// Add a destination to a service
+    #[command(after_help = DESTINATION_ADD)]
     Add {
-        /// See there.
+        /// Which.
         #[command(flatten)]
         name: DestinationName,
-        /// See there.
+        /// Its settings.
         #[command(flatten)]
         settings: DestinationSettings,
     },
-    /// Change the named settings of a destination; weight 0 takes no new connections
+    /// Change the named settings of a destination; with weight 0 it gets no new connections
+    #[command(after_help = DESTINATION_EDIT)]
     Edit {
-        /// See there.
+        /// Which.
         #[command(flatten)]
         name: DestinationName,
-        /// See there.
+        /// Its settings.
         #[command(flatten)]
         settings: DestinationSettings,
     },
-    /// Remove a destination from its service
+    /// Remove a destination from its service; its connections go by the service's on-removal
     Remove(DestinationName),
 }
 
@@ -201,8 +268,8 @@ pub struct DestinationSettings {
     /// Its share of new connections, 0 to 2147483647 [default: 1]
     #[arg(long, short, value_parser = weight)]
     pub weight: Option<Weight>,
-    /// Its forwarding method: nat, dr or tun [default: the service's]
-    #[arg(long, short)]
+    /// Its forwarding method [default: the service's]
+    #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]
     pub forward: Option<Forward>,
 }
 
@@ -210,29 +277,29 @@ pub struct DestinationSettings {
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
     /// Only to this virtual ADDRESS or ADDRESS:PORT
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub vip: Option<DestAddr>,
     /// Only to this real server, ADDRESS or ADDRESS:PORT
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub real: Option<DestAddr>,
     /// Only of this client, ADDRESS or ADDRESS:PORT
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub client: Option<DestAddr>,
-    /// Only in this state: established, syn-recv, fin-wait, time-wait, close, udp, ...
-    #[arg(long)]
+    /// Only in this state
+    #[arg(long, value_parser = words(ConnState::ALL, ConnState::as_str))]
     pub state: Option<ConnState>,
-    /// Only of this service
+    /// Only of this service: its name or listen string
     #[arg(long)]
     pub service: Option<String>,
     /// At most so many; 0 is all
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
     pub limit: u64,
 }
 
 /// Verbs about the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
-    /// Print it, fit for a file
+    /// Print the configuration in force, fit for a file
     Show,
 }
 
@@ -240,4 +307,12 @@ pub enum ConfigVerb {
 fn weight(text: &str) -> Result<Weight, String> {
     let number: u32 = text.parse().map_err(|_| "not a whole number from 0 on".to_owned())?;
     Weight::try_from(number).map_err(|error| error.to_string())
+}
+
+/// The words of a vocabulary, for help and completions too.
+fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = ValueError> + Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|value| word(*value))).try_map(|text| text.parse::<T>())
 }

@@ -3,13 +3,10 @@
 use crate::error::{Code, ExitError};
 use serde::de::DeserializeOwned;
 use sheave_proto::api::{ErrorCode, ErrorReply, Event, Id, Message, Op, Request, Response};
-use std::io::{BufRead, BufReader, Write};
+use sheave_proto::config::Duration;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long an answer may take. The director answers from memory; this is for one that hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a verb gives.
 pub(crate) type Result<T = ()> = std::result::Result<T, ExitError>;
@@ -35,6 +32,8 @@ impl From<ErrorReply> for ExitError {
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
+    /// How long an answer may take. The director answers from memory; this is for one that hangs.
+    patience: Duration,
     last_id: i64,
 }
 
@@ -43,19 +42,16 @@ impl Client {
     ///
     /// # Errors
     /// When nothing answers there.
-    pub(crate) fn connect(socket: &Path) -> Result<Client> {
-        let stream = UnixStream::connect(socket).map_err(|error| {
-            let remedy = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    "run as root or as a member of the socket's group (socket-group in [director])"
-                }
-                _ => "start sheaved, or name its socket with --socket or SHEAVE_SOCKET",
-            };
-            ExitError::new(Code::Unreachable, socket.display(), error, remedy)
-        })?;
-        let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
-        timed.map_err(|error| unreachable(socket, &error))?;
-        Ok(Client { stream: BufReader::new(stream), socket: socket.to_owned(), last_id: 0 })
+    pub(crate) fn connect(socket: &Path, patience: Duration) -> Result<Client> {
+        let stream = UnixStream::connect(socket).map_err(|error| not_there(socket, &error))?;
+        // No time at all is not a timeout to the system.
+        let limit = Some(patience.as_std().max(std::time::Duration::from_millis(1)));
+        let client =
+            Client { stream: BufReader::new(stream), socket: socket.to_owned(), patience, last_id: 0 };
+        let stream = client.stream.get_ref();
+        let timed = stream.set_read_timeout(limit).and_then(|()| stream.set_write_timeout(limit));
+        timed.map_err(|error| client.lost(&error))?;
+        Ok(client)
     }
 
     /// Asks for `op` and waits for the answer.
@@ -72,7 +68,7 @@ impl Client {
     /// When the connection breaks.
     pub(crate) fn next_event(&mut self) -> Result<Option<Event>> {
         let forever = self.stream.get_ref().set_read_timeout(None);
-        forever.map_err(|error| unreachable(&self.socket, &error))?;
+        forever.map_err(|error| self.lost(&error))?;
         loop {
             match self.message()? {
                 None => return Ok(None),
@@ -89,7 +85,8 @@ impl Client {
         self.last_id += 1;
         let id = Id::Number(self.last_id);
         let line = Request { id: id.clone(), op }.to_line();
-        self.stream.get_mut().write_all(&line).map_err(|error| unreachable(&self.socket, &error))?;
+        // A director that refuses the connection may have closed it by now, and has said why: read on.
+        let sent = self.stream.get_mut().write_all(&line);
         loop {
             match self.message()? {
                 Some(Message::Response(response)) if response.id == id => return Ok(response),
@@ -98,7 +95,7 @@ impl Client {
                 Some(_) => {}
                 None => {
                     let closed = std::io::Error::other("it closed the connection");
-                    return Err(unreachable(&self.socket, &closed));
+                    return Err(self.lost(sent.as_ref().err().unwrap_or(&closed)));
                 }
             }
         }
@@ -106,21 +103,40 @@ impl Client {
 
     fn message(&mut self) -> Result<Option<Message>> {
         let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).map_err(|error| unreachable(&self.socket, &error))?;
+        self.stream.read_until(b'\n', &mut line).map_err(|error| self.lost(&error))?;
         if line.is_empty() {
             return Ok(None);
         }
         Message::parse(&line).map(Some).map_err(|error| {
             let wrong = format!("its answer cannot be read ({error})");
-            ExitError::new(Code::Failed, self.socket.display(), wrong, "use programs of one version")
+            ExitError::new(Code::Failed, director(&self.socket), wrong, "use programs of one version")
         })
+    }
+
+    /// The connection is there, and what is expected of it does not come.
+    fn lost(&self, error: &std::io::Error) -> ExitError {
+        let wrong = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer in {}", self.patience),
+            _ => error.to_string(),
+        };
+        ExitError::new(Code::Unreachable, director(&self.socket), wrong, "see the director's log")
     }
 }
 
-fn unreachable(socket: &Path, error: &std::io::Error) -> ExitError {
-    let wrong = match error.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "no answer in 30 s".to_owned(),
-        _ => error.to_string(),
+fn not_there(socket: &Path, error: &std::io::Error) -> ExitError {
+    let start = "start sheaved, or name its socket with --socket or SHEAVE_SOCKET";
+    let (wrong, remedy) = match error.kind() {
+        ErrorKind::NotFound => ("there is no such socket".to_owned(), start),
+        ErrorKind::ConnectionRefused => ("nobody listens there".to_owned(), start),
+        ErrorKind::PermissionDenied => (
+            "you may not connect to it".to_owned(),
+            "run as root or as a member of the socket's group (socket-group in [director])",
+        ),
+        _ => (error.to_string(), start),
     };
-    ExitError::new(Code::Unreachable, socket.display(), wrong, "see the director's log")
+    ExitError::new(Code::Unreachable, director(socket), wrong, remedy)
+}
+
+fn director(socket: &Path) -> String {
+    format!("director at {}", socket.display())
 }

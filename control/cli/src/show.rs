@@ -1,9 +1,10 @@
 //! Answers as text for people: aligned columns, one object a line.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use sheave_pipeline::Reason;
 use sheave_proto::api::{
-    Change, ConnectionPage, CountersReport, DestinationStatus, Event, NeighboursReport, ServiceStatus, Stats,
-    StatsReport, Status, UnixTime, WorkersReport,
+    Change, ConfigShown, ConnectionPage, Counter, CounterKind, CountersReport, DestinationStatus, Event,
+    NeighboursReport, ServiceStatus, Stats, StatsReport, Status, UnixTime, WorkerStatus, WorkersReport,
 };
 use sheave_proto::config::Listen;
 use std::fmt::Write;
@@ -41,6 +42,11 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
 }
 
+/// So many of something.
+fn some(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 fn listens(listens: &[Listen]) -> String {
     listens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
@@ -74,13 +80,17 @@ pub(crate) fn status(a: &Status) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "configuration {} from {}: {} services, {} destinations",
+        "configuration {} from {}: {}, {}",
         a.epoch,
         a.config_file.as_deref().unwrap_or("the socket"),
-        a.services,
-        a.destinations
+        some(a.services, "service"),
+        some(a.destinations, "destination")
     );
-    let _ = writeln!(text, "{} workers, {} of {} connections\n", a.workers, a.connections, a.max_connections);
+    let workers = some(a.workers, "worker");
+    let _ = writeln!(text, "{workers}, {} of at most {} connections\n", a.connections, a.max_connections);
+    if a.interfaces.is_empty() {
+        return text + "no interface is served: see the director's log\n";
+    }
     let mut t = table(&["INTERFACE", "MODE", "QUEUES>", "MTU>", "MAC", "LINK", "NOTE"]);
     for i in &a.interfaces {
         row(
@@ -170,6 +180,11 @@ pub(crate) fn changes(changes: &[Change]) -> String {
     changes.iter().fold(String::new(), |text, change| text + &change.to_string() + "\n")
 }
 
+pub(crate) fn config(a: &ConfigShown) -> String {
+    let end = if a.toml.is_empty() || a.toml.ends_with('\n') { "" } else { "\n" };
+    a.toml.clone() + end
+}
+
 pub(crate) fn stats(a: &StatsReport) -> String {
     let mut totals = table(&["TOTAL", "CONNS>", "IN-PACKETS>", "OUT-PACKETS>", "IN-BYTES>", "OUT-BYTES>"]);
     let mut rates = table(&["RATE", "CPS>", "INPPS>", "OUTPPS>", "INBPS>", "OUTBPS>"]);
@@ -191,6 +206,9 @@ pub(crate) fn stats(a: &StatsReport) -> String {
 }
 
 pub(crate) fn connections(a: &ConnectionPage) -> String {
+    if a.entries.is_empty() && a.cursor.is_none() {
+        return "no connections\n".to_owned();
+    }
     let mut t = table(&["PROTO", "CLIENT", "VIP", "REAL", "FORWARD", "STATE", "EXPIRES>", "SERVICE"]);
     for c in &a.entries {
         row(
@@ -203,7 +221,7 @@ pub(crate) fn connections(a: &ConnectionPage) -> String {
                 c.forward.to_string(),
                 c.state.to_string(),
                 duration(c.expires_in),
-                c.service.clone().unwrap_or_default(),
+                or_dash(c.service.as_ref()),
             ],
         );
     }
@@ -212,6 +230,9 @@ pub(crate) fn connections(a: &ConnectionPage) -> String {
 }
 
 pub(crate) fn neighbours(a: &NeighboursReport) -> String {
+    if a.neighbours.is_empty() {
+        return "no neighbours\n".to_owned();
+    }
     let mut t = table(&["ADDRESS", "INTERFACE", "MAC", "STATE", "ORIGIN"]);
     for n in &a.neighbours {
         let state = (n.state.to_string(), n.origin.to_string());
@@ -221,6 +242,9 @@ pub(crate) fn neighbours(a: &NeighboursReport) -> String {
 }
 
 pub(crate) fn workers(a: &WorkersReport) -> String {
+    if a.workers.is_empty() {
+        return "no workers: see the director's log\n".to_owned();
+    }
     let mut t = table(&[
         "WORKER>",
         "CORE>",
@@ -253,6 +277,11 @@ pub(crate) fn workers(a: &WorkersReport) -> String {
         ];
         row(&mut t, cells.map(|n| n.to_string()));
     }
+    let q = queues(&a.workers);
+    if q.is_empty() { lines(&t) } else { format!("{}\n{}", lines(&t), lines(&q)) }
+}
+
+fn queues(workers: &[WorkerStatus]) -> Table {
     let mut q = table(&[
         "WORKER>",
         "INTERFACE",
@@ -267,7 +296,7 @@ pub(crate) fn workers(a: &WorkersReport) -> String {
         "FILL-EMPTY>",
         "INVALID>",
     ]);
-    for (w, u) in a.workers.iter().flat_map(|w| w.queues.iter().map(move |q| (w.worker, q))) {
+    for (w, u) in workers.iter().flat_map(|w| w.queues.iter().map(move |q| (w.worker, q))) {
         row(
             &mut q,
             [
@@ -286,15 +315,27 @@ pub(crate) fn workers(a: &WorkersReport) -> String {
             ],
         );
     }
-    format!("{}\n{}", lines(&t), lines(&q))
+    q
 }
 
 pub(crate) fn counters(a: &CountersReport, all: bool) -> String {
+    if !all && a.counters.iter().all(|c| c.value == 0) {
+        return "nothing was counted yet: --all shows what is counted\n".to_owned();
+    }
     let mut t = table(&["COUNTER", "KIND", "VALUE>", "MEANING"]);
     for c in a.counters.iter().filter(|c| all || c.value > 0) {
-        row(&mut t, [c.name.clone(), c.kind.to_string(), c.value.to_string(), c.help.clone()]);
+        row(&mut t, [c.name.clone(), kind(c), c.value.to_string(), c.help.clone()]);
     }
     lines(&t)
+}
+
+/// What a counter counts: for a reason, the verdict that it is a reason of.
+fn kind(counter: &Counter) -> String {
+    let reason = Reason::ALL.iter().find(|reason| reason.name() == counter.name);
+    match (counter.kind, reason) {
+        (CounterKind::Reason, Some(reason)) => reason.kind().name().to_owned(),
+        (kind, _) => kind.to_string(),
+    }
 }
 
 /// One line: time, number, name, and what belongs to it.
@@ -303,6 +344,7 @@ pub(crate) fn event(event: &Event) -> String {
     if let Ok(serde_json::Value::Object(map)) = serde_json::to_value(&event.body) {
         for (key, value) in map.iter().filter(|(key, _)| *key != "event") {
             let _ = match value {
+                serde_json::Value::String(s) if s.contains([' ', '=', '"']) => write!(text, " {key}={s:?}"),
                 serde_json::Value::String(s) => write!(text, " {key}={s}"),
                 other => write!(text, " {key}={other}"),
             };
@@ -325,7 +367,7 @@ mod tests {
 
     #[test]
     fn times_read_as_people_say_them() {
-        assert_eq!(clock(UnixTime(1_795_254_305.9)), "08:25:05Z");
+        assert_eq!(clock(UnixTime(1_795_254_305.9)), "09:45:05Z");
         assert_eq!(
             [5.9, 119.0, 120.0, 7199.0, 43_200.0, -1.0].map(duration),
             ["5s", "119s", "2m00s", "119m59s", "12h00m", "0s"]

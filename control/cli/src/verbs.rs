@@ -16,7 +16,7 @@ use sheave_proto::api::{
     WorkersReport,
 };
 use sheave_proto::config::{Destination, DestinationPatch, Service, ServicePatch, TimeoutsPatch, Weight};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,26 +43,42 @@ pub(crate) fn run(cli: &Cli) -> Result {
         Verb::Workers => session.ask(Op::WorkersShow, |a: &WorkersReport| show::workers(a)),
         Verb::Counters { all } => session.ask(Op::CountersShow, |a: &CountersReport| show::counters(a, *all)),
         Verb::Events { since } => session.events(*since),
-        Verb::Config(ConfigVerb::Show) => session.ask(Op::ConfigShow, |a: &ConfigShown| a.toml.clone()),
+        Verb::Config(ConfigVerb::Show) => session.ask(Op::ConfigShow, |a: &ConfigShown| show::config(a)),
         Verb::Replay(args) => crate::replay::run(args),
-        Verb::Completions { shell } => pages::completions(*shell),
+        Verb::Completions { all: Some(directory), .. } => pages::all_completions(directory),
+        Verb::Completions { shell, all: None } => shell.map_or(Ok(()), |s| write(&pages::completions(s))),
         Verb::Man { directory } => pages::man(directory),
     }
 }
 
 impl Session<'_> {
     fn client(&self) -> Result<Client> {
-        Client::connect(&self.cli.socket)
+        Client::connect(&self.cli.socket, self.cli.patience)
     }
 
-    /// Asks, and prints the answer as JSON or as `text` makes it.
-    fn ask<T: DeserializeOwned + Serialize>(&self, op: Op, text: impl Fn(&T) -> String) -> Result {
-        let answer = self.client()?.call(op)?;
-        self.print(&answer, text)
+    fn ask<T: DeserializeOwned>(&self, op: Op, text: impl Fn(&T) -> String) -> Result {
+        self.ask_over(&mut self.client()?, op, text)
     }
 
+    /// Asks, and prints the answer as `text` makes it, or as the JSON that it is: with what this program does not
+    /// know of, too.
+    fn ask_over<T: DeserializeOwned>(
+        &self,
+        client: &mut Client,
+        op: Op,
+        text: impl Fn(&T) -> String,
+    ) -> Result {
+        if self.cli.json {
+            let answer: serde_json::Value = client.call(op)?;
+            line(&json(&answer))
+        } else {
+            write(text(&client.call(op)?).as_bytes())
+        }
+    }
+
+    /// Prints what was put together from several answers, or from a part of one.
     fn print<T: Serialize>(&self, answer: &T, text: impl Fn(&T) -> String) -> Result {
-        if self.cli.json { write(&(json(answer) + "\n")) } else { write(&text(answer)) }
+        if self.cli.json { line(&json(answer)) } else { write(text(answer).as_bytes()) }
     }
 
     /// Asks for a change, and prints what it was.
@@ -139,17 +155,14 @@ impl Session<'_> {
         });
         if list.destinations.is_empty() {
             let object = format!("destination {} of service {}", name.address, name.service);
-            let remedy = "see 'sheave destination list' for those there are";
+            let remedy = format!("see 'sheave destination list {}'", name.service);
             return Err(ExitError::new(Code::NotFound, object, "there is no such object", remedy));
         }
         self.print(&list, |list| show::destinations(&list.destinations))
     }
 
     fn apply(&self, file: &Path, dry_run: bool) -> Result {
-        let text = std::fs::read_to_string(file).map_err(|e| {
-            ExitError::new(Code::Usage, file.display(), e, "name a configuration file (TOML)")
-        })?;
-        let source = ConfigSource::Toml { text, file: file.display().to_string() };
+        let source = configuration(file)?;
         if dry_run {
             self.ask(Op::ConfigPlan(source), |plan: &PlanReport| show::changes(&plan.changes))
         } else {
@@ -162,11 +175,8 @@ impl Session<'_> {
         let clear = watch && !self.cli.json && std::io::stdout().is_terminal();
         loop {
             let op = Op::StatsShow { service: service.map(str::to_owned) };
-            let report: StatsReport = client.call(op)?;
-            if clear {
-                write("\x1b[H\x1b[2J")?;
-            }
-            self.print(&report, show::stats)?;
+            let home = if clear { "\x1b[H\x1b[2J" } else { "" };
+            self.ask_over(&mut client, op, |report: &StatsReport| home.to_owned() + &show::stats(report))?;
             if !watch {
                 return Ok(());
             }
@@ -212,8 +222,7 @@ impl Session<'_> {
         let mut client = self.client()?;
         let _: Subscribed = client.call(Op::EventsSubscribe { since })?;
         while let Some(event) = client.next_event()? {
-            let line = if self.cli.json { json(&event) } else { show::event(&event) };
-            write(&(line + "\n"))?;
+            line(&if self.cli.json { json(&event) } else { show::event(&event) })?;
         }
         let wrong = "the director ended the connection";
         Err(ExitError::new(Code::Unreachable, "events", wrong, "see its log, and start again"))
@@ -248,11 +257,35 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("answers have a JSON form")
 }
 
-/// Prints. That nobody reads any more (`| head`) is no failure.
-fn write(text: &str) -> Result {
+/// Reads a configuration file; what is wrong with its text is the director's to say.
+fn configuration(file: &Path) -> Result<ConfigSource> {
+    let standard_input = file.as_os_str() == "-";
+    let name = if standard_input { "standard input".to_owned() } else { file.display().to_string() };
+    let text = if standard_input {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = text.map_err(|e| {
+        let wrong = match e.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            _ => e.to_string(),
+        };
+        ExitError::new(Code::Usage, &name, wrong, "name a configuration file (TOML)")
+    })?;
+    Ok(ConfigSource::Toml { text, file: name })
+}
+
+fn line(text: &str) -> Result {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Prints. That nobody reads any more (`| head`) is no failure, and nothing to go on for.
+fn write(text: &[u8]) -> Result {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(ExitError { code: Code::Done, lines: Vec::new() }),
         Err(e) => Err(ExitError::new(Code::Failed, "standard output", e, "look at where it goes")),
         Ok(()) => Ok(()),
     }

@@ -1,0 +1,124 @@
+//! Each verb asks exactly for what it says, and with --json prints what it is answered.
+
+use crate::answers::{answer, reply, service};
+use crate::director::{Director, Place};
+use serde_json::Value;
+use sheave_proto::api::{ConfigSource, Op};
+use sheave_proto::config::{Destination, DestinationPatch, ServicePatch, TimeoutsPatch, Weight};
+
+/// Runs a verb with --json against a director that answers: it asks for `op` and nothing else.
+fn asks(name: &str, args: &[&str], op: &Op) {
+    let director = Director::new(name, reply);
+    let ran = director.run(&[args, &["--json"]].concat());
+    let asked: Vec<Op> = director.asked().into_iter().map(|request| request.op).collect();
+    assert_eq!(asked, std::slice::from_ref(op), "{args:?}");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+    let [line] = ran.out.lines().collect::<Vec<_>>()[..] else { panic!("{args:?}: {}", ran.out) };
+    let printed: Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(printed, answer(op), "{args:?}");
+}
+
+fn destination(address: &str) -> Destination {
+    Destination {
+        address: address.parse().expect("an address"),
+        weight: Weight::ONE,
+        forward: None,
+        upper_threshold: 0,
+        lower_threshold: 0,
+    }
+}
+
+fn weight(weight: u32) -> Weight {
+    Weight::try_from(weight).expect("a weight")
+}
+
+#[test]
+fn verbs_that_show() {
+    asks("status", &["status"], &Op::StatusShow);
+    asks("service-list", &["service", "list"], &Op::ServiceList);
+    asks("service-show", &["service", "show", "web"], &Op::ServiceShow { service: "web".into() });
+    asks("destination-list", &["destination", "list"], &Op::DestinationList { service: None });
+    let of_web = Op::DestinationList { service: Some("web".into()) };
+    asks("destination-list-of", &["destination", "list", "web"], &of_web);
+    asks("stats", &["stats"], &Op::StatsShow { service: None });
+    asks("stats-of", &["stats", "web"], &Op::StatsShow { service: Some("web".into()) });
+    asks("neighbours", &["neighbours"], &Op::NeighboursList);
+    asks("workers", &["workers"], &Op::WorkersShow);
+    asks("counters", &["counters"], &Op::CountersShow);
+    asks("config-show", &["config", "show"], &Op::ConfigShow);
+    asks("reload", &["reload"], &Op::ConfigReload);
+}
+
+#[test]
+fn verbs_that_change_a_service() {
+    let plain = Op::ServiceAdd(Box::new(service("198.18.0.100:80/tcp")));
+    asks("service-add", &["service", "add", "198.18.0.100:80/tcp"], &plain);
+    let mut full = service("198.18.0.100:80/tcp");
+    full.name = "web".into();
+    full.scheduler = "rr".parse().expect("a scheduler");
+    full.forward = "dr".parse().expect("a method");
+    full.on_removal = "keep".parse().expect("a word");
+    full.interface = Some("d0".into());
+    full.timeouts.tcp = "1h".parse().expect("a timeout");
+    full.timeouts.tcp_fin = "30s".parse().expect("a timeout");
+    full.timeouts.udp = "10s".parse().expect("a timeout");
+    let settings = "--name web -s rr -f dr --on-removal keep --interface d0 --tcp-timeout 1h \
+                    --tcp-fin-timeout 30s --udp-timeout 10s";
+    let args: Vec<&str> =
+        "service add 198.18.0.100:80/tcp".split(' ').chain(settings.split_whitespace()).collect();
+    asks("service-add-full", &args, &Op::ServiceAdd(Box::new(full)));
+    let patch = ServicePatch {
+        scheduler: Some("lc".parse().expect("a scheduler")),
+        interface: Some(Some("d1".into())),
+        timeouts: TimeoutsPatch { udp: Some("1m".parse().expect("a timeout")), ..TimeoutsPatch::default() },
+        ..ServicePatch::default()
+    };
+    let args = ["service", "edit", "web", "--scheduler", "lc", "--interface", "d1", "--udp-timeout", "1m"];
+    asks("service-edit", &args, &Op::ServiceSet { service: "web".into(), patch });
+    asks("service-remove", &["service", "remove", "web"], &Op::ServiceRemove { service: "web".into() });
+}
+
+#[test]
+fn verbs_that_change_a_destination() {
+    let plain = Op::DestinationAdd { service: "web".into(), destination: destination("198.19.1.11:8080") };
+    asks("destination-add", &["destination", "add", "web", "198.19.1.11:8080"], &plain);
+    let full = Destination {
+        weight: weight(3),
+        forward: Some("tun".parse().expect("a method")),
+        ..destination("198.19.1.11")
+    };
+    let args = ["destination", "add", "web", "198.19.1.11", "-w", "3", "--forward", "tun"];
+    asks("destination-add-full", &args, &Op::DestinationAdd { service: "web".into(), destination: full });
+    let (service, address) = ("web".to_owned(), destination("198.19.1.11:8080").address);
+    let patch = DestinationPatch { weight: Some(weight(0)), ..DestinationPatch::default() };
+    let op = Op::DestinationSet { service: service.clone(), address, patch };
+    asks("destination-edit", &["destination", "edit", "web", "198.19.1.11:8080", "--weight", "0"], &op);
+    let op = Op::DestinationRemove { service, address };
+    asks("destination-remove", &["destination", "remove", "web", "198.19.1.11:8080"], &op);
+}
+
+#[test]
+fn apply_sends_the_text_and_the_name_of_the_file() {
+    let text = "[[service]]\nlisten = \"198.18.0.100:80/tcp\"\n";
+    let file = Place::new("apply-file").file("new.toml", text);
+    let file = file.to_str().expect("UTF-8");
+    let source = |file: &str| ConfigSource::Toml { text: text.to_owned(), file: file.to_owned() };
+    asks("apply", &["apply", file], &Op::ConfigApply(source(file)));
+    asks("apply-dry-run", &["apply", file, "--dry-run"], &Op::ConfigPlan(source(file)));
+    let director = Director::new("apply-stdin", reply);
+    assert_eq!(director.run_with(&["apply", "-"], text).code, 0);
+    let asked = director.asked();
+    assert_eq!(asked[0].op, Op::ConfigApply(source("standard input")));
+}
+
+#[test]
+fn the_socket_is_named_by_the_environment_too() {
+    let director = Director::new("environment", reply);
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_sheave"))
+        .env("SHEAVE_SOCKET", director.socket())
+        .arg("status")
+        .output()
+        .expect("sheave runs");
+    assert_eq!(ran.status.code(), Some(0));
+    assert_eq!(director.asked().len(), 1);
+}
