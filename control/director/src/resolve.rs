@@ -11,6 +11,10 @@ const AGAIN: u64 = Time::SECOND;
 /// Without an answer for so long, a neighbour has failed.
 const FAILED: u64 = 3 * Time::SECOND;
 
+/// Nobody wishes for a neighbour any more when none has for so long. Longer than the time between two looks at the
+/// next hops of destinations, so that one that stays silent is told of once.
+const FORGOTTEN: u64 = 60 * Time::SECOND;
+
 /// Neighbours being resolved at a time.
 const MOST: usize = 4096;
 
@@ -38,9 +42,15 @@ impl Resolver {
     /// Whether the kernel shall be asked for this neighbour now.
     pub(crate) fn wish(&mut self, hop: Hop, now: Time) -> bool {
         let known = self.wishes.get(&hop).copied();
-        if known.is_some_and(|w| now < w.last.after(AGAIN)) || (known.is_none() && self.wishes.len() >= MOST)
-        {
+        if known.is_some_and(|w| now < w.last.after(AGAIN)) {
             return false;
+        }
+        if known.is_none() && self.wishes.len() >= MOST {
+            // Those that have failed make room: they are wished for again when they matter.
+            self.wishes.retain(|_, wish| !wish.told);
+            if self.wishes.len() >= MOST {
+                return false;
+            }
         }
         let clear = self.clear.max(Time(now.0.saturating_sub(Time::SECOND / 5)));
         if clear > now {
@@ -56,7 +66,7 @@ impl Resolver {
     pub(crate) fn settle(&mut self, now: Time, known: impl Fn(Hop) -> bool) -> Vec<Hop> {
         let mut failed = Vec::new();
         self.wishes.retain(|hop, wish| {
-            if known(*hop) || now >= wish.last.after(2 * FAILED) {
+            if known(*hop) || now >= wish.last.after(FORGOTTEN) {
                 return false;
             }
             if !wish.told && now >= wish.first.after(FAILED) {
@@ -98,12 +108,15 @@ mod tests {
     #[test]
     fn one_that_does_not_answer_fails_once() {
         let mut r = Resolver::default();
-        for second in 10..20 {
-            r.wish(hop(1), Time(second * S));
+        for second in 10..100 {
+            if second % 20 == 10 {
+                r.wish(hop(1), Time(second * S));
+            }
             let failed = r.settle(Time(second * S), |_| false);
             assert_eq!(failed.len(), usize::from(second == 13), "second {second}");
         }
-        r.settle(Time(40 * S), |_| false);
+        assert_eq!(r.wishes().collect::<Vec<_>>(), [(hop(1), true)]);
+        r.settle(Time(150 * S), |_| false);
         assert_eq!(r.wishes().count(), 0, "nobody wishes for it any more");
     }
 
