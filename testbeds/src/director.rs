@@ -279,9 +279,10 @@ impl Director {
     #[must_use]
     pub fn state(&self) -> String {
         let mut text = String::new();
-        for verb in ["status", "stats", "connections", "neighbours", "workers", "counters"] {
-            let said = self.sheave(&[verb]).unwrap_or_else(|e| format!("{e}\n"));
-            let _ = write!(text, "--- sheave {verb}\n{said}");
+        for words in ["status", "stats", "connections --limit 30", "neighbours", "workers", "counters"] {
+            let arguments: Vec<_> = words.split(' ').collect();
+            let said = self.sheave(&arguments).unwrap_or_else(|e| format!("{e}\n"));
+            let _ = write!(text, "--- sheave {words}\n{said}");
         }
         let _ = write!(text, "--- log of sheaved in {}\n{}", self.namespace, self.log());
         text

@@ -223,14 +223,14 @@ fn prepare() {
     });
 }
 
-/// Removes namespaces and scratch directories whose maker is dead.
+/// Removes namespaces and scratch files whose maker is dead.
 fn sweep() {
     for name in entries(Path::new(NAMES)).filter(|name| is_stale(name)) {
         remove(&name);
     }
     let scratch = std::env::temp_dir();
-    for name in entries(&scratch).filter(|name| is_stale(name)) {
-        let _ = fs::remove_dir_all(scratch.join(name));
+    for path in entries(&scratch).filter(|name| is_stale(name)).map(|name| scratch.join(name)) {
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
