@@ -41,7 +41,8 @@ release: ## the programs, optimised: target/release/sheaved and target/release/s
 man: release ## man pages and shell completions under target/man and target/completions
 	$(TARGET)/release/sheaved --man $(TARGET)/man
 	$(TARGET)/release/sheave man $(TARGET)/man
-	$(TARGET)/release/sheave completions --all $(TARGET)/completions
+	mkdir -p $(TARGET)/completions
+	for s in bash zsh fish; do $(TARGET)/release/sheave completions $$s > $(TARGET)/completions/sheave.$$s; done
 
 .PHONY: deps
 deps: ## install the Debian packages that building and testing need (only what is missing)
