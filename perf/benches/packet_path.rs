@@ -4,7 +4,7 @@
 //! is held against its target, is measured by itself and written to `target/perf/summary.json`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use sheave_perf::{CHUNK, Packets, Rig};
+use sheave_perf::{CHUNK, Outcome, Packets, Rig};
 use sheave_pipeline::snapshot::Method;
 use std::hint::black_box;
 use std::path::Path;
@@ -104,27 +104,27 @@ fn million(c: &mut Criterion) {
         .collect();
     assert_eq!(rig.otherwise(), 0, "every packet was forwarded");
     runs.sort_by(f64::total_cmp);
-    summary(&runs);
+    record(&runs);
 }
 
 const RUNS: usize = 11;
 const PACKETS: u64 = 1 << 19;
 
-/// Writes the summary, and its table to standard output: the median, and how far apart all runs but the slowest
-/// and the fastest are.
-fn summary(runs: &[f64]) {
-    let (value, spread) = (runs[RUNS / 2], runs[RUNS - 2] - runs[1]);
-    let name = "NAT in memory, established, 1 M flows, burst 64, mean of in and out";
-    let text = format!(
-        "[{{\"id\":\"P1\",\"name\":\"{name}\",\"value\":{value:.1},\"unit\":\"ns/packet\",\"against\":null,\
-         \"target\":40,\"stretch\":28,\"better\":\"lower\",\"runs\":{RUNS},\"spread\":{spread:.1}}}]\n"
-    );
+/// Records P1: the median, and how far apart all runs but the slowest and the fastest are.
+fn record(runs: &[f64]) {
+    let result = Outcome {
+        id: "P1",
+        name: "NAT in memory, established, 1 M flows, burst 64, mean of in and out",
+        value: runs[RUNS / 2],
+        unit: "ns/packet",
+        target: 40,
+        stretch: 28,
+        runs: RUNS,
+        spread: runs[RUNS - 2] - runs[1],
+    };
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    let directory = target.join("perf");
-    let file = directory.join("summary.json");
-    std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&file, text)).expect("summary.json");
-    println!("ID  VALUE      SPREAD  TARGET  STRETCH  NAME");
-    println!("P1  {value:5.1} ns  {spread:6.1}  <= 40   <= 28    {name}");
+    result.record(target).expect("the summary is written");
+    println!("{result}");
 }
 
 fn main() {

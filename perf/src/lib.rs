@@ -9,8 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod outcome;
 mod packets;
 mod rig;
 
+pub use outcome::Outcome;
 pub use packets::Packets;
 pub use rig::{CHUNK, Rig};
