@@ -41,8 +41,7 @@ release: ## the programs, optimised: target/release/sheaved and target/release/s
 man: release ## man pages and shell completions under target/man and target/completions
 	$(TARGET)/release/sheaved --man $(TARGET)/man
 	$(TARGET)/release/sheave man $(TARGET)/man
-	mkdir -p $(TARGET)/completions
-	for s in bash zsh fish; do $(TARGET)/release/sheave completions $$s > $(TARGET)/completions/sheave.$$s; done
+	$(TARGET)/release/sheave completions --all $(TARGET)/completions
 
 .PHONY: deps
 deps: ## install the Debian packages that building and testing need (only what is missing)
