@@ -13,6 +13,7 @@ use crate::time::Time;
 use sheave_frame::{Frame, FramePool, PortId};
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::eth::Mac;
+use sheave_table::counters::Writer;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -78,6 +79,17 @@ impl Holding {
         self.hops.clear();
         while let Some(held) = self.frames.pop_front() {
             pool.release(held.frame);
+        }
+    }
+
+    /// Drops what has waited too long.
+    pub(crate) fn give_up_overdue(&mut self, now: Time, page: &Writer, pool: &mut FramePool) {
+        while self.frames.front().is_some_and(|held| held.since.after(PATIENCE) <= now) {
+            if let Some(held) = self.take(0) {
+                // The packet's verdict was "hold"; what became of it shows here.
+                page.add(counters::reason(Reason::Unresolved), 1);
+                pool.release(held.frame);
+            }
         }
     }
 
@@ -204,14 +216,7 @@ impl Context<'_> {
 
     /// Drops what has waited too long and repeats requests that are due.
     pub(crate) fn tend_held(&mut self) {
-        let overdue = |held: &Held, now: Time| held.since.after(PATIENCE) <= now;
-        while self.own.holding.frames.front().is_some_and(|held| overdue(held, self.now)) {
-            if let Some(held) = self.own.holding.take(0) {
-                // The packet's verdict was "hold"; what became of it shows here.
-                self.own.counters.add(counters::reason(Reason::Unresolved), 1);
-                self.pool.release(held.frame);
-            }
-        }
+        self.own.holding.give_up_overdue(self.now, &self.own.counters, self.pool);
         for at in 0..self.own.holding.hops.len() {
             let Hop { port, neighbour, ask_at, .. } = self.own.holding.hops[at];
             if ask_at <= self.now {

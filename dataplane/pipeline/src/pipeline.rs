@@ -149,8 +149,10 @@ impl Pipeline {
         self.sweeper.advance(&self.shared, snapshot, now, &mut self.own.changes);
     }
 
-    /// Expires everything that is due at `now`, unbounded: for replay, before each frame.
-    pub fn expire_due(&mut self, now: Time, snapshot: &Snapshot) {
+    /// Expires everything that is due at `now`, connections and held packets, unbounded: for replay, before each
+    /// frame.
+    pub fn expire_due(&mut self, now: Time, snapshot: &Snapshot, pool: &mut FramePool) {
+        self.own.holding.give_up_overdue(now, &self.own.counters, pool);
         self.sweeper.catch_up(&self.shared, snapshot, now, &mut self.own.changes);
     }
 

@@ -88,8 +88,10 @@ impl Engine {
         self.snapshot.interfaces().map(|(port, interface)| (port, interface.name.as_str()))
     }
 
-    /// Carries out a request as the director would at `time` (nanoseconds since 1970).
-    pub(super) fn request(&mut self, request: &api::Request, time: u64) -> Response {
+    /// Lets time pass up to `now`, then carries out a request as the director would at `time` (nanoseconds since
+    /// 1970): what was due before it had ended by the state before it.
+    pub(super) fn request(&mut self, now: Time, request: &api::Request, time: u64) -> Response {
+        self.pass_time(now);
         let as_of = UnixTime::since_epoch(Duration::from_nanos(time));
         match self.answer(&request.op, as_of) {
             Ok(answer) => Response::ok(request.id.clone(), &answer),
@@ -173,7 +175,7 @@ impl Engine {
 
     /// What happens between frames: expiry, packets that have waited too long, kept destinations that are done.
     fn pass_time(&mut self, now: Time) {
-        self.pipeline.expire_due(now, &self.snapshot);
+        self.pipeline.expire_due(now, &self.snapshot, &mut self.pool);
         let live = &self.shared.live;
         let connections = |id| {
             let live = live.destination(id);

@@ -105,7 +105,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), ExitError> {
         let now = engine::since(start, packet.time);
         while let Some(request) = script.due(packet.time) {
             let response = match &request.request {
-                Ok(request) => engine.request(request, packet.time),
+                Ok(op) => engine.request(engine::since(start, request.time()), op, request.time()),
                 Err(response) => response.clone(),
             };
             outputs.response(&request, &response)?;

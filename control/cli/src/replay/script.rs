@@ -23,6 +23,11 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// Nanoseconds since 1970.
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
     pub(super) fn at(&self) -> &RawValue {
         &self.at
     }
@@ -83,7 +88,8 @@ fn parse_line(line: &[u8]) -> Result<Request, String> {
 /// What is finer is rounded up, so that nothing is early.
 fn nanoseconds(text: &str) -> Option<u64> {
     const DIGITS: usize = 9;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let text = without_exponent(text)?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -91,6 +97,29 @@ fn nanoseconds(text: &str) -> Option<u64> {
     let nanos: String = fraction.chars().chain(std::iter::repeat('0')).take(DIGITS).collect();
     let finer = fraction.bytes().skip(DIGITS).any(|digit| digit != b'0');
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)?.checked_add(u64::from(finer))
+}
+
+/// The same number with the point where its exponent moves it: writers of JSON choose that form for small ones.
+/// `None` when it is far out of range.
+fn without_exponent(text: &str) -> Option<String> {
+    const MOST: usize = 64;
+    let Some((number, exponent)) = text.split_once(['e', 'E']) else { return Some(text.to_owned()) };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let exponent: isize = exponent.parse().ok()?;
+    let places = exponent.unsigned_abs();
+    if places > MOST {
+        return None;
+    }
+    let zeros = "0".repeat(places);
+    Some(if exponent < 0 {
+        let digits = format!("{zeros}{whole}");
+        let (before, after) = digits.split_at_checked(digits.len().checked_sub(places)?)?;
+        format!("{before}.{after}{fraction}")
+    } else {
+        let digits = format!("{fraction}{zeros}");
+        let (moved, after) = digits.split_at_checked(places)?;
+        format!("{whole}{moved}.{after}")
+    })
 }
 
 #[cfg(test)]
@@ -103,9 +132,19 @@ mod tests {
         assert_eq!(nanoseconds("1700000000"), Some(1_700_000_000_000_000_000));
         assert_eq!(nanoseconds("0.5"), Some(500_000_000));
         assert_eq!(nanoseconds("1.0000000001"), Some(1_000_000_001));
-        for text in ["-1", "1e9", "\"1\"", "null", "99999999999999", "1.x"] {
+        for text in ["-1", "-1e3", "1e99", "1e-99", "\"1\"", "null", "99999999999999", "1.x", "true"] {
             assert_eq!(nanoseconds(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn exponents_are_as_exact() {
+        assert_eq!(nanoseconds("1e-05"), Some(10_000));
+        assert_eq!(nanoseconds("1.25E-3"), Some(1_250_000));
+        assert_eq!(nanoseconds("1.700000000123456789e9"), Some(1_700_000_000_123_456_789));
+        assert_eq!(nanoseconds("1e+3"), Some(1_000_000_000_000));
+        assert_eq!(nanoseconds("12.5e0"), Some(12_500_000_000));
+        assert_eq!(nanoseconds("1e-10"), Some(1), "never early");
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Lab {
 
     /// Expires all that is due.
     pub fn expire(&mut self, snapshot: &Snapshot) {
-        self.pipeline.expire_due(self.now, snapshot);
+        self.pipeline.expire_due(self.now, snapshot, &mut self.pool);
     }
 
     /// Takes what came out; the frames go back to the pool.

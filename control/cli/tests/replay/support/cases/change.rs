@@ -45,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         udp_after_removal(),
         service_removed(),
         expiry(),
+        expiry_before_request(),
         reuse(),
     ]
 }
@@ -205,6 +206,20 @@ fn expiry() -> Case {
         .at(43 * SECOND + 1, "d1", from_real(11, 8080, client(1), "A").build())
         // A month later: nothing of it is left.
         .at(31 * 86_400 * SECOND, "d0", ask(1))
+}
+
+fn expiry_before_request() -> Case {
+    let about = "A request finds what the time before it has left: a connection that was due before its timeout \
+                 was made longer has ended.";
+    let dns = "\n[[service]]\nlisten = \"198.18.0.100:53/udp\"\nname = \"dns\"\nscheduler = \"rr\"\n\
+               timeouts = { udp = \"10s\" }\n[[service.destination]]\naddress = \"198.19.1.11\"\n\
+               [[service.destination]]\naddress = \"198.19.1.12\"\n";
+    let query = || udp_to_vip(CLIENT, 53, b"").build();
+    Case::new("expiry-before-request", about, dns)
+        .control(50, "service.set", r#"{"service":"dns","timeouts":{"udp":"900s"}}"#)
+        .d0(query())
+        .at(100 * SECOND, "d0", query())
+        .at(900 * SECOND, "d0", query())
 }
 
 fn reuse() -> Case {

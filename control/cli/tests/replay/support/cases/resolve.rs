@@ -23,7 +23,7 @@ fn syn(client: u8) -> Vec<u8> {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![learned(), asked_again(), full(), by_request()]
+    vec![learned(), asked_again(), too_late(), full(), by_request()]
 }
 
 fn learned() -> Case {
@@ -49,6 +49,13 @@ fn asked_again() -> Case {
     let mut case = Case::new("unresolved", about, CONFIG).d0(syn(1));
     case.frames.extend([500_000, 1_100_000, 2_200_000, 2_900_000, 3_500_000, 6_000_000].map(other));
     case.at(7_000_000, "d0", syn(2)).at(7_200_000, "d1", answer(21))
+}
+
+fn too_late() -> Case {
+    let about = "An answer that comes after three seconds of silence releases nothing: what waited was given up \
+                 before it.";
+    let case = Case::new("resolve-too-late", about, CONFIG);
+    case.d0(syn(1)).at(10_000_000, "d1", answer(21)).at(11_000_000, "d0", syn(2))
 }
 
 fn full() -> Case {
