@@ -156,6 +156,11 @@ impl Compiler {
         let links = network::links(desired, environment);
         let mut builder = SnapshotBuilder::new(epoch);
         network::build(&mut builder, desired, environment, &links, &self.ids);
+        let there: BTreeSet<u16> =
+            services.iter().filter_map(|s| Some(self.ids.service(&s.model.name)?.0)).collect();
+        for (_, pool) in self.pools.iter_mut().filter(|(id, _)| !there.contains(id)) {
+            pool.picture = None;
+        }
         for service in &services {
             self.service(&mut builder, service, &links);
         }
@@ -279,6 +284,8 @@ impl Compiler {
 
     fn pool_version(&mut self, id: ServiceId, scheduler: SchedulerKind, members: Vec<(DestId, u32)>) -> u16 {
         let pool = self.pools.entry(id.0).or_default();
+        // Round robin goes on from its last choice, whatever changes around it.
+        let members = if scheduler == SchedulerKind::Rr { Vec::new() } else { members };
         let picture = Some((scheduler, members));
         if pool.picture != picture {
             pool.version = pool.version.wrapping_add(1);

@@ -198,6 +198,22 @@ fn a_pool_has_another_version_only_when_its_schedule_changes() {
 }
 
 #[test]
+fn round_robin_goes_on_over_changes_of_its_pool_but_not_in_another_service() {
+    let mut bench = Bench::new();
+    let rr = WEB.replace("name = \"web\"", "name = \"web\"\n scheduler = \"rr\"");
+    let mut version = |services: &[&str]| {
+        let snapshot = bench.compile(services);
+        snapshot.services().find(|(_, s)| s.name == "web").map(|(_, s)| s.pool_version)
+    };
+    let first = version(&[&rr]);
+    assert_eq!(version(&[&rr.replace("weight = 3", "weight = 4")]), first);
+    assert_eq!(version(&[&rr.replace("198.19.1.11:8080", "198.19.1.13:8080")]), first);
+    assert_eq!(version(&[DNS]), None);
+    // Whatever number it has now.
+    assert!(version(&[&rr]).is_some());
+}
+
+#[test]
 fn a_removed_destination_that_comes_back_is_another_one() {
     let mut bench = Bench::new();
     let reset = WEB.replace("keep", "reset");

@@ -94,7 +94,8 @@ pub struct Service {
     pub on_removal: OnRemoval,
     /// The destinations that may be scheduled, in the order of the configuration.
     pub pool: Vec<DestId>,
-    /// Changes with every change of the pool or its weights: schedulers restart their cursor on it.
+    /// Changes with the scheduler, and with every change of the pool or its weights that makes it begin anew (all
+    /// but rr): what it remembers is forgotten then.
     pub pool_version: u16,
 }
 
@@ -178,6 +179,8 @@ pub struct Snapshot {
     reals_v4: HashMap<u64, RealId, foldhash::fast::FixedState>,
     vips: HashSet<IpAddr, foldhash::fast::FixedState>,
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
+    /// Broadcast addresses of the connected networks.
+    broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
     answers: HashSet<(PortId, IpAddr), foldhash::fast::FixedState>,
     neighbours: HashMap<(PortId, IpAddr), Mac, foldhash::fast::FixedState>,
@@ -296,6 +299,11 @@ impl Snapshot {
         self.own.contains(&addr)
     }
 
+    /// Whether an address is the broadcast address of a connected network.
+    pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
+        self.broadcasts.contains(&addr)
+    }
+
     /// All of the director's own addresses.
     pub fn own(&self) -> impl Iterator<Item = IpAddr> {
         self.own.iter().copied()
@@ -344,6 +352,11 @@ impl SnapshotBuilder {
     pub fn interface(&mut self, port: PortId, interface: Interface) {
         self.snapshot.own.extend(interface.addresses.iter().map(|a| IpAddr::V4(*a)));
         put(&mut self.snapshot.interfaces, port.index(), interface);
+    }
+
+    /// Notes the broadcast address of a connected network: it is no host's.
+    pub fn broadcast(&mut self, addr: Ipv4Addr) {
+        self.snapshot.broadcasts.insert(addr);
     }
 
     /// Replaces the routes.

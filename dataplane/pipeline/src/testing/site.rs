@@ -233,8 +233,10 @@ impl Site {
         let weights = here.clone().map(|d| d.weight);
         let pool: Vec<DestId> = here.filter(|d| !d.unscheduled).map(|d| d.id).collect();
         // The same pool has the same version, another one nearly always another.
+        let counts = service.scheduler != SchedulerKind::Rr;
         let version = weights
             .zip(&pool)
+            .filter(|_| counts)
             .fold(1u32, |v, (w, id)| v.wrapping_mul(31).wrapping_add(w ^ (u32::from(id.0) << 8)));
         builder.service(
             ServiceId(id),
