@@ -6,7 +6,8 @@ use crate::environment::{Environment, Link};
 use crate::ids::Ids;
 use sheave_pipeline::routes::{Route, Routes};
 use sheave_pipeline::snapshot::{Interface, NextHop, SnapshotBuilder};
-use std::net::IpAddr;
+use sheave_proto::config::Cidr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The interfaces that are up, with what the configuration overrides, in the order of their numbers.
 pub(crate) fn links(desired: &Desired, environment: &Environment) -> Vec<Link> {
@@ -45,6 +46,7 @@ pub(crate) fn build(
             addresses: addresses.collect(),
         };
         builder.interface(link.port, interface);
+        link.addresses.iter().filter_map(broadcast).for_each(|addr| builder.broadcast(addr));
     }
     builder.routes(routes(desired, environment, links, ids));
     // The later of two wins: the configuration's.
@@ -56,6 +58,13 @@ pub(crate) fn build(
             builder.neighbour(port, neighbour.address, neighbour.mac);
         }
     }
+}
+
+/// The broadcast address of a network that has one: not of a point-to-point link (RFC 3021).
+fn broadcast(network: &Cidr) -> Option<Ipv4Addr> {
+    let IpAddr::V4(addr) = network.addr() else { return None };
+    let hosts = u32::MAX.checked_shr(u32::from(network.prefix())).unwrap_or(0);
+    (hosts > 1).then(|| Ipv4Addr::from_bits(addr.to_bits() | hosts))
 }
 
 /// The longest prefix decides; of equal ones the configuration's own wins, then a connected network, then the

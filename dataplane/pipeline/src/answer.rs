@@ -23,6 +23,9 @@ const _: () = assert!(SEGMENT as usize == ipv4::HEADER_LEN + tcp::HEADER_LEN);
 impl Context<'_> {
     /// Answers an echo request to a VIP.
     pub(crate) fn echo(&mut self, mut frame: Frame, ip: &Ipv4) -> Verdict {
+        if self.snapshot.is_broadcast(ip.src) {
+            return self.end(frame, Reason::Martian);
+        }
         match echo_in_place(&mut frame, ip) {
             Some(()) => self.reply(frame, ip.src, Reason::EchoReply),
             None => self.end(frame, Reason::IcmpTruncated),
@@ -48,7 +51,7 @@ impl Context<'_> {
         reasons: [Reason; 2],
     ) -> Verdict {
         let [loud, quiet] = reasons;
-        let Some(source) = source.filter(|_| is_host(ip.src)) else {
+        let Some(source) = source.filter(|_| is_host(ip.src) && !self.snapshot.is_broadcast(ip.src)) else {
             return self.end(frame, quiet);
         };
         if !self.own.limiter.take(self.now) {

@@ -49,6 +49,9 @@ impl<'a> Context<'a> {
     /// A packet without an entry: opens a connection, if it is one that does.
     #[cold]
     pub(crate) fn connect(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
+        if self.snapshot.is_broadcast(packet.ip.src) {
+            return Step::Refuse(Reason::Martian);
+        }
         if let Some(reason) = not_opening(packet) {
             return Step::Refuse(reason);
         }

@@ -126,6 +126,7 @@ fn malformed_ip() -> Case {
         .d0(from([255; 4]))
         .d0(from([0; 4]))
         .d0(from(VIP))
+        .d0(from([198, 18, 0, 255]))
         // Padding behind the packet is no fault, and does not go on.
         .d0(padded)
 }
