@@ -28,6 +28,10 @@ const PUNTS: usize = 1024;
 /// Changes of connections that a worker may be ahead of us.
 const CHANGES: usize = 4096;
 
+/// Room for the numbers of services and destinations beside the connection table, twice. What is never written takes no
+/// memory: all numbers that there are fit.
+const IDS_BYTES: usize = 16 << 20;
+
 /// Changes read in one go.
 const DRAIN: usize = 8192;
 
@@ -84,6 +88,7 @@ impl Dataplane {
         let region = Region::create(&RegionConfig {
             narrow_slots: Narrow::slots_for(connections),
             seed,
+            ids_bytes: IDS_BYTES,
             ..RegionConfig::default()
         })
         .map_err(named("connection table: its memory cannot be had: lower max-connections"))?;

@@ -11,20 +11,18 @@
 //! ours now is put in after, so that no worker is given a packet that it cannot know.
 
 use crate::announce::{self, Announcer};
+use crate::conflict::Conflicts;
 use crate::dataplane::Dataplane;
 use crate::events::EventLog;
 use crate::netlink::Netlink;
 use crate::resolve::Resolver;
 use crate::serving::Serving;
 use crate::stats::Statistics;
-use sheave_frame::PortId;
 use sheave_pipeline::{Snapshot, Time};
 use sheave_plan::{Action, Compiler, Desired, Environment, Kind, Plan, Sweeps};
 use sheave_proto::api::{Applied, ErrorCode, ErrorItem, ErrorReply, EventBody, UnixTime};
 use sheave_proto::config::{self, Mode};
 use sheave_table::Reader;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// How often what is removed is looked at: whether its numbers are free, whether its last connection is gone.
@@ -35,9 +33,6 @@ const REFRESH_NEIGHBOURS: u64 = 20 * Time::SECOND;
 
 /// Messages of workers taken in one turn.
 const PUNTS: usize = 1024;
-
-/// A conflict about a VIP is answered and logged at most this often.
-const CONFLICT: u64 = 10 * Time::SECOND;
 
 mod kernel;
 mod publication;
@@ -62,9 +57,11 @@ pub(crate) struct Director {
     pub(crate) current: Reader<Snapshot>,
     announcer: Announcer,
     sweeps: Sweeps,
-    conflicts: BTreeMap<(PortId, IpAddr), Time>,
+    conflicts: Conflicts,
     /// What is published is no longer what the environment asks for.
     stale: bool,
+    /// The numbers of services and destinations are newer than what is stored of them.
+    ids_unstored: bool,
     /// Interfaces changed since they were last looked at.
     links_changed: bool,
     next_sweep: Time,
@@ -112,8 +109,9 @@ impl Director {
             events: EventLog::new(),
             current,
             sweeps: Sweeps::new(),
-            conflicts: BTreeMap::new(),
+            conflicts: Conflicts::default(),
             stale: true,
+            ids_unstored: false,
             links_changed: false,
             next_sweep: now.after(SWEEP),
             next_look: now.after(REFRESH_NEIGHBOURS),
@@ -216,11 +214,16 @@ impl Director {
         let stored = serde_json::to_vec(self.compiler.ids())
             .map_err(std::io::Error::other)
             .and_then(|bytes| self.dataplane.region.write_ids(&bytes));
-        if let Err(e) = stored {
+        let failed = stored.is_err();
+        // Said once, and again only after it has worked in between: it is tried with every change.
+        if let Err(e) = stored
+            && !self.ids_unstored
+        {
             tracing::warn!(
                 "numbers of services and destinations not stored beside the connection table: {e}"
             );
         }
+        self.ids_unstored = failed;
     }
 
     /// Begins to end: nothing more is steered here.

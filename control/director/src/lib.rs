@@ -15,6 +15,7 @@ pub mod args;
 pub mod runtime;
 
 mod announce;
+mod conflict;
 mod connections;
 mod control;
 mod cores;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::traffic::UnixTime;
 use crate::config::{DestAddr, Mode};
+use crate::wire::eth::Mac;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,6 +121,15 @@ pub enum EventBody {
         /// The interface.
         interface: String,
     },
+    /// Another station claims a virtual address of ours. Told at most once in ten seconds for each.
+    VipConflict {
+        /// The address.
+        address: std::net::IpAddr,
+        /// The interface.
+        interface: String,
+        /// The hardware address of the other station.
+        mac: Mac,
+    },
     /// A next hop does not answer.
     NeighbourFailed {
         /// Its address.
@@ -157,6 +167,7 @@ impl EventBody {
             EventBody::InterfaceAttached { .. } => "interface-attached",
             EventBody::InterfaceDetached { .. } => "interface-detached",
             EventBody::VipAnnounced { .. } => "vip-announced",
+            EventBody::VipConflict { .. } => "vip-conflict",
             EventBody::NeighbourFailed { .. } => "neighbour-failed",
             EventBody::ClientCutOff { .. } => "client-cut-off",
             EventBody::EventsLost { .. } => "events-lost",

@@ -334,6 +334,11 @@ fn events_name_themselves() {
         EventBody::Started { version: "1".to_owned() },
         EventBody::DestinationAdded { service: "web".to_owned(), address: address("198.19.1.11:80") },
         EventBody::EventsLost { count: 3 },
+        EventBody::VipConflict {
+            address: [198, 18, 0, 100].into(),
+            interface: "d0".to_owned(),
+            mac: crate::wire::eth::Mac([2, 0, 0, 0, 0, 9]),
+        },
         EventBody::InterfaceAttached {
             interface: "d0".to_owned(),
             mode: crate::config::Mode::Copy,

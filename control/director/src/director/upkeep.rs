@@ -1,6 +1,6 @@
 //! What is done without being asked: hearing the workers, and what time brings.
 
-use super::{CONFLICT, Director, PUNTS, REFRESH_NEIGHBOURS, SWEEP};
+use super::{Director, PUNTS, REFRESH_NEIGHBOURS, SWEEP};
 use sheave_frame::PortId;
 use sheave_pipeline::{Punt, Time};
 use sheave_proto::api::EventBody;
@@ -24,14 +24,12 @@ impl Director {
 
     fn conflict(&mut self, port: PortId, vip: IpAddr, mac: Mac) {
         let place = (port, vip);
-        if self.conflicts.get(&place).is_some_and(|last| self.now < last.after(CONFLICT)) {
+        if !self.conflicts.is_news(place, self.now) {
             return;
         }
-        let now = self.now;
-        self.conflicts.retain(|_, last| last.after(CONFLICT) > now);
-        self.conflicts.insert(place, self.now);
         let interface = self.compiler.ids().port_name(port).unwrap_or("?").to_owned();
-        tracing::warn!(%vip, %mac, interface, "another station claims a VIP: announcing it again");
+        tracing::warn!(%vip, %mac, interface = %interface, "another station claims a VIP: announcing it again");
+        self.events.note(EventBody::VipConflict { address: vip, interface, mac });
         self.announcer.again(place, self.now);
     }
 
