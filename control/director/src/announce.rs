@@ -39,6 +39,7 @@ pub(crate) struct Announce {
 
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
+    /// When it was announced first.
     up: Time,
     /// Announcements made since it came up.
     made: u32,
@@ -78,8 +79,7 @@ impl Announcer {
         self.places.retain(|(p, _), _| *p != port);
     }
 
-    /// Announces again as if all VIPs of an interface had just come up: someone else claimed one, or the link was
-    /// gone for a moment.
+    /// Announces once more, now: someone else claimed it.
     pub(crate) fn again(&mut self, place: Place, now: Time) {
         if let Some(schedule) = self.places.get_mut(&place) {
             schedule.next = (self.settings.repeat > 0).then_some(now);
@@ -104,7 +104,11 @@ impl Announcer {
             }
             let Some(schedule) = self.places.get_mut(&place) else { continue };
             clear = clear.after(Time::SECOND / RATE);
-            announcements.push(Announce { place, first: schedule.made == 0 });
+            let first = schedule.made == 0;
+            announcements.push(Announce { place, first });
+            if first {
+                schedule.up = now;
+            }
             schedule.made = schedule.made.saturating_add(1);
             schedule.next = following(self.settings, *schedule, now);
         }
@@ -169,6 +173,14 @@ mod tests {
             [10_000, 10_200, 10_400, 10_600, 10_800, 15_000, 15_200, 15_400, 15_600, 15_800, 75_800, 135_800]
         );
         assert!(made[0].1.first && made[1..].iter().all(|(_, x)| !x.first));
+    }
+
+    #[test]
+    fn the_second_block_counts_from_the_first_announcement_however_late_that_was() {
+        let mut a = Announcer::new(DEFAULT);
+        a.up([place(0, 100)], seconds(10));
+        let times: Vec<u64> = run(&mut a, seconds(12), seconds(18)).iter().map(|(t, _)| *t).collect();
+        assert_eq!(times[..6], [12_000, 12_200, 12_400, 12_600, 12_800, 17_000]);
     }
 
     #[test]
