@@ -42,6 +42,26 @@ pub(crate) fn select(view: &View, config: &Config) -> (Vec<Wanted>, Vec<Unusable
     (wanted, unusable)
 }
 
+/// With none named, the Ethernet interfaces that are not served, and why: for whoever misses one.
+pub(crate) fn left_out<'a>(
+    view: &'a View,
+    config: &'a Config,
+) -> impl Iterator<Item = (&'a Link, &'static str)> {
+    view.links.values().filter_map(|link| Some((link, why_left_out(link, config)?)))
+}
+
+fn why_left_out(link: &Link, config: &Config) -> Option<&'static str> {
+    let ours = link.name.starts_with(PASS_DEVICE_PREFIX);
+    if !config.interfaces.is_empty() || link.loopback || !link.ethernet || ours {
+        return None;
+    }
+    match usable(link) {
+        Err(why) => Some(why),
+        Ok(_) if link.enslaved => Some("it is a port of another interface: name it to serve it"),
+        Ok(_) => (!unnamed(link)).then_some("its kind is served only when named"),
+    }
+}
+
 fn want(link: &Link, mode: Mode) -> Wanted {
     let wish = match mode {
         Mode::Auto => ModeWish::Auto,
@@ -120,6 +140,21 @@ mod tests {
         ]);
         let (wanted, unusable) = select(&view, &Config::default());
         assert_eq!((names(&wanted), unusable), (vec!["eth0", "d0"], vec![]));
+        let config = Config::default();
+        let left_out: Vec<_> =
+            left_out(&view, &config).map(|(link, why)| (link.name.as_str(), why)).collect();
+        let kind = "its kind is served only when named";
+        assert_eq!(
+            left_out,
+            [
+                ("d1", "it is down"),
+                ("p0", "it is a port of another interface: name it to serve it"),
+                ("br0", kind),
+                ("tap0", kind),
+                ("mv0", kind),
+                ("bond0", kind),
+            ]
+        );
     }
 
     #[test]

@@ -39,6 +39,8 @@ struct Attached {
     attachment: Attachment,
     pass: PassDevice,
     queues: Vec<Queue>,
+    /// Why its mode is not the best that was wished for.
+    fallback: Option<String>,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,7 @@ pub(crate) struct Interface {
     pub(crate) port: PortId,
     pub(crate) index: u32,
     state: State,
-    /// Why it is not attached.
+    /// Why it is not attached, or not in a better mode.
     why: Option<String>,
 }
 
@@ -168,8 +170,8 @@ impl Serving {
         match attach(&mut self.steering, wanted, interface.port, dataplane) {
             Ok(attached) => {
                 let (mode, queues) = (attached.mode(), attached.queues.len());
+                interface.why.clone_from(&attached.fallback);
                 interface.state = State::Attached(attached);
-                interface.why = None;
                 let queues = u32::try_from(queues).unwrap_or(u32::MAX);
                 Some(News::Attached { name: wanted.name.clone(), port: interface.port, mode, queues })
             }
@@ -268,7 +270,7 @@ impl Interface {
         }
     }
 
-    /// Why it is not attached.
+    /// Why it is not attached, or not in a better mode.
     pub(crate) fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
@@ -375,13 +377,15 @@ impl Attaching {
         for (worker, way) in ways {
             dataplane.tell(worker, Command::Pass(port, Some(way)));
         }
+        let fallbacks = self.sockets.iter().map(|(_, _, socket)| socket.fallback());
+        let fallback = fallbacks.chain([self.attachment.fallback()]).flatten().next().map(str::to_owned);
         let mut queues = Vec::new();
         for (worker, share, socket) in self.sockets {
             let page = Arc::new(PortPage::new(socket.caps()));
             dataplane.tell(worker, Command::Open(Box::new(socket), page.clone()));
             queues.push(Queue { worker, page, share });
         }
-        Attached { attachment: self.attachment, pass: self.pass, queues }
+        Attached { attachment: self.attachment, pass: self.pass, queues, fallback }
     }
 
     fn undo(self, steering: &mut Steering, dataplane: &mut Dataplane) {

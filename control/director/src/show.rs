@@ -1,6 +1,8 @@
 //! The answers that show something. Each is true as of the time that it carries.
 
 use crate::director::{Director, shown};
+use crate::interfaces;
+use crate::serving::Interface;
 use crate::wall;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::Method;
@@ -55,7 +57,7 @@ pub(crate) fn status(director: &Director) -> Status {
         destinations: count(config.services.iter().map(|s| s.destinations.len()).sum()),
         connections,
         max_connections: u64::from(config.director.max_connections),
-        interfaces: interfaces(director),
+        interfaces: interface_status(director),
     }
 }
 
@@ -65,24 +67,27 @@ fn hostname() -> String {
         .unwrap_or_default()
 }
 
-fn interfaces(director: &Director) -> Vec<InterfaceStatus> {
+fn interface_status(director: &Director) -> Vec<InterfaceStatus> {
     let view = director.netlink.view();
-    director
-        .serving
-        .interfaces()
-        .map(|(name, interface)| {
-            let link = view.link(name);
-            InterfaceStatus {
-                name: name.to_owned(),
-                index: link.map(|l| l.index),
-                mac: link.and_then(|l| l.mac),
-                mtu: link.map(|l| l.mtu),
-                up: link.is_some_and(|l| l.up && l.carrier),
-                mode: interface.mode().map(shown),
-                queues: count(interface.queues().len()),
-                why: interface.why().map(str::to_owned),
-            }
-        })
+    let status = |name: &str, interface: Option<&Interface>, why: Option<&str>| {
+        let link = view.link(name);
+        InterfaceStatus {
+            name: name.to_owned(),
+            index: link.map(|l| l.index),
+            mac: link.and_then(|l| l.mac),
+            mtu: link.map(|l| l.mtu),
+            up: link.is_some_and(|l| l.up && l.carrier),
+            mode: interface.and_then(Interface::mode).map(shown),
+            queues: interface.map_or(0, |i| count(i.queues().len())),
+            why: why.map(str::to_owned),
+        }
+    };
+    let known = || director.serving.interfaces();
+    let left_out = interfaces::left_out(view, director.desired.config())
+        .filter(|(link, _)| known().all(|(name, _)| name != link.name));
+    known()
+        .map(|(name, interface)| status(name, Some(interface), interface.why()))
+        .chain(left_out.map(|(link, why)| status(&link.name, None, Some(why))))
         .collect()
 }
 

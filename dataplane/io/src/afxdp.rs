@@ -104,6 +104,7 @@ pub struct AfXdpPort {
     name: String,
     ifindex: u32,
     caps: Caps,
+    fallback: Option<String>,
     gone: bool,
 }
 
@@ -127,11 +128,13 @@ impl AfXdpPort {
             _ => None,
         };
         let (name, queue) = (&config.name, config.queue);
+        let mut fallback = None;
         let (opened, mode) = match (zero_copy, config.attached) {
             (Some(Ok(opened)), _) => (Ok(opened), Mode::ZeroCopy),
             (Some(Err(error)), _) if config.wish == ModeWish::ZeroCopy => (Err(error), Mode::ZeroCopy),
             (Some(Err(error)), _) => {
                 tracing::info!(interface = %name, queue, reason = %error, "no zero-copy: falling back to copy mode");
+                fallback = Some(format!("no zero-copy: {error}"));
                 (bind(umem, config, false), Mode::Copy)
             }
             (None, XdpMode::Native) => (bind(umem, config, false), Mode::Copy),
@@ -148,8 +151,14 @@ impl AfXdpPort {
             name: name.clone(),
             ifindex: config.ifindex,
             caps: Caps { port: config.port, queue, mode },
+            fallback,
             gone: false,
         })
+    }
+
+    /// Why the mode is not the best that was wished for, if it is not.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// The socket, to be put into the steering program's map.

@@ -68,6 +68,7 @@ pub struct Attachment {
     _link: Link,
     ifindex: u32,
     mode: XdpMode,
+    fallback: Option<String>,
 }
 
 impl Attachment {
@@ -79,6 +80,11 @@ impl Attachment {
     /// How it is attached.
     pub fn mode(&self) -> XdpMode {
         self.mode
+    }
+
+    /// Why it is not attached by the driver although that was wished for.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 }
 
@@ -153,6 +159,7 @@ impl Steering {
     }
 
     fn attach_at(&mut self, ifindex: u32, wish: ModeWish, place: u32) -> Result<Attachment, SteeringError> {
+        let mut fallback = None;
         if wish != ModeWish::Generic {
             self.set_port(ifindex, place, XdpMode::Native)?;
             // Beyond a page of MTU drivers want a program that copes with frames in several buffers.
@@ -160,10 +167,13 @@ impl Steering {
                 .link(ifindex, "steer", Flags::Driver)
                 .or_else(|_| self.link(ifindex, "steer_frags", Flags::Driver));
             match native {
-                Ok(link) => return Ok(Attachment { _link: link, ifindex, mode: XdpMode::Native }),
+                Ok(link) => {
+                    return Ok(Attachment { _link: link, ifindex, mode: XdpMode::Native, fallback });
+                }
                 Err(error) if wish != ModeWish::Auto => return Err(error),
                 Err(error) => {
                     tracing::info!(ifindex, reason = %error, "no native XDP: falling back to generic");
+                    fallback = Some(format!("no native XDP: {error}"));
                 }
             }
         }
@@ -172,7 +182,7 @@ impl Steering {
         let link = self
             .link(ifindex, "steer", Flags::Generic)
             .or_else(|_| self.link(ifindex, "steer_frags", Flags::Generic))?;
-        Ok(Attachment { _link: link, ifindex, mode: XdpMode::Generic })
+        Ok(Attachment { _link: link, ifindex, mode: XdpMode::Generic, fallback })
     }
 
     fn link(&mut self, ifindex: u32, name: &str, flags: Flags) -> Result<Link, SteeringError> {
