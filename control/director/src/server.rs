@@ -27,6 +27,10 @@ const SATED: usize = 256 << 10;
 /// A subscriber may lag behind by so many bytes of events; beyond it is cut off.
 const LAG: usize = 1 << 20;
 
+/// The send buffer of a client that is told why it is cut off. The kernel doubles it, so it is about twice what the
+/// client had before.
+const FAREWELL: usize = 208 << 10;
+
 /// A client that takes nothing of its output for so long is cut off.
 const PATIENCE: u64 = 10 * Time::SECOND;
 
@@ -235,6 +239,8 @@ impl Server {
         if let Some(client) = self.clients.get_mut(&id) {
             client.out.keep_begun();
             client.out.push(answer.farewell(why));
+            // What it has left lying fills its buffer: the reason takes room of its own.
+            let _ = socket2::SockRef::from(&client.stream).set_send_buffer_size(FAREWELL);
             client.writable = true;
             let _ = client.write(Time::default());
             self.drop_client(id, registry);

@@ -140,7 +140,12 @@ fn a_client_that_does_not_read_waits_for_itself_and_is_cut_off_in_the_end() {
     house.settle();
     assert_eq!(read(&mut other), ("still\n".into(), false));
     assert_eq!(house.echo.cut, [Cut::Slow]);
-    assert!(read(&mut slow).1, "closed");
+    let (text, closed) = read(&mut slow);
+    assert_eq!(
+        (text.lines().last(), closed),
+        (Some("cut: Slow"), true),
+        "told why, after what it had left lying"
+    );
 }
 
 #[test]
@@ -202,7 +207,8 @@ fn subscribers_get_events_after_their_answer_and_those_that_lag_are_cut_off() {
     }
     assert_eq!(house.echo.cut, [Cut::Slow]);
     assert_eq!(read(&mut plain).0, "", "not subscribed");
-    assert!(read(&mut lagging).1);
+    let (text, closed) = read(&mut lagging);
+    assert_eq!((text.lines().last(), closed), (Some("cut: Slow"), true));
 }
 
 #[test]
