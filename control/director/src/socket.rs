@@ -8,6 +8,11 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often, and how far apart, a socket is tried before it counts as another director's.
+const DYING: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A bound socket whose file is removed with it.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ pub(crate) fn bind(director: &Director) -> Result<(UnixListener, SocketFile), St
         File::open(parent).map_err(|e| failed("its directory cannot be opened", &e, "check its mode"))?;
     let lock = Flock::lock(directory, FlockArg::LockExclusive)
         .map_err(|(_, e)| failed("its directory cannot be locked", &e, "check the file system"))?;
-    if is_alive(path) {
+    if stays_alive(path) {
         return Err(format!(
             "control socket {}: another sheaved listens on it: stop that one, or set another socket in [director]",
             path.display()
@@ -60,6 +65,23 @@ pub(crate) fn bind(director: &Director) -> Result<(UnixListener, SocketFile), St
     }
     listener.set_nonblocking(true).map_err(|e| failed("cannot be used", &e, "this is a bug"))?;
     Ok((listener, file))
+}
+
+/// Whether somebody listens, and goes on to. One that was just killed still takes connections while the kernel clears
+/// its memory away.
+fn stays_alive(path: &Path) -> bool {
+    (0..DYING).all(|_| {
+        let alive = is_alive(path);
+        if alive {
+            pause();
+        }
+        alive
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when a process that was killed is gone")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 fn is_alive(path: &Path) -> bool {
@@ -136,6 +158,20 @@ mod tests {
         let refused = bind(&director).unwrap_err();
         assert!(refused.contains("it is not a socket: remove it"), "{refused}");
         assert_eq!(fs::read_to_string(&director.socket).expect("untouched"), "precious");
+    }
+
+    #[test]
+    fn a_director_that_is_dying_is_waited_for() {
+        let director = director("dying");
+        let (listener, file) = bind(&director).expect("bound");
+        std::mem::forget(file);
+        listener.set_nonblocking(false).expect("a flag");
+        let dying = std::thread::spawn(move || {
+            listener.accept().expect("somebody looks whether it is alive");
+        });
+        let (_listener, file) = bind(&director).expect("it is gone by now");
+        dying.join().expect("ended");
+        drop(file);
     }
 
     #[test]
