@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(f.tailroom(), 0);
         f.reset();
         assert_eq!((f.start(), f.len()), (256, 0));
-        drop(f.into_parts());
+        _ = f.into_parts();
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let (buf, id, home) = f.into_parts();
         let f = Frame::received(buf, id, home, 2000, 48).expect("fits");
         assert_eq!((f.len(), f.id(), f.home()), (48, FrameId(7), PoolId(1)));
-        drop(f.into_parts());
+        _ = f.into_parts();
     }
 
     #[test]
