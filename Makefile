@@ -39,7 +39,8 @@ release: ## the programs, optimised: target/release/sheaved and target/release/s
 
 .PHONY: man
 man: release ## man pages and shell completions under target/man and target/completions
-	$(TARGET)/release/sheaved --man $(TARGET)/man
+	mkdir -p $(TARGET)/man
+	$(TARGET)/release/sheaved --man > $(TARGET)/man/sheaved.8
 	$(TARGET)/release/sheave man $(TARGET)/man
 	$(TARGET)/release/sheave completions --all $(TARGET)/completions
 

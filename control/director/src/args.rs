@@ -29,6 +29,17 @@ pub struct Args {
     pub man: bool,
 }
 
+/// A mistake on the command line as one line of standard error.
+#[must_use]
+pub fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let wrong: Vec<&str> =
+        text.lines().take_while(|line| !line.starts_with("Usage:")).flat_map(str::split_whitespace).collect();
+    let wrong = wrong.join(" ");
+    let wrong = wrong.strip_prefix("error: ").unwrap_or(&wrong);
+    format!("error: command line: {wrong}: see 'sheaved --help'")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +52,15 @@ mod tests {
         assert!(args.check && args.config.is_some());
         assert!(Args::try_parse_from(["sheaved", "--check"]).is_err(), "nothing to check");
         assert!(Args::try_parse_from(["sheaved", "--log", "loud"]).is_err());
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_one_line() {
+        let error = Args::try_parse_from(["sheaved", "--confg", "x"]).expect_err("no such option");
+        assert_eq!(
+            usage(&error),
+            "error: command line: unexpected argument '--confg' found tip: a similar argument exists: '--config': \
+             see 'sheaved --help'"
+        );
     }
 }
