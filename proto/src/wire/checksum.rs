@@ -102,14 +102,35 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     Sum::ZERO.bytes(bytes).checksum()
 }
 
-/// The checksum of a TCP or UDP segment over IPv4, computed in full, in host order. `segment` is header and
+/// An address of either family: each has a pseudo-header of its own.
+pub trait Address: Copy + Eq {
+    /// The sum over the pseudo-header of a segment of `length` bytes between two such addresses.
+    fn pseudo(src: Self, dst: Self, protocol: u8, length: u16) -> Sum;
+}
+
+impl Address for Ipv4Addr {
+    #[inline]
+    fn pseudo(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: u16) -> Sum {
+        Sum::pseudo_v4(src, dst, protocol, length)
+    }
+}
+
+impl Address for Ipv6Addr {
+    #[inline]
+    fn pseudo(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, length: u16) -> Sum {
+        Sum::pseudo_v6(src, dst, protocol, u32::from(length))
+    }
+}
+
+/// The checksum of a TCP, UDP or ICMPv6 segment, computed in full, in host order. `segment` is header and
 /// payload with a checksum field of 0. A segment with a correct checksum in its field gives 0. The rule that
 /// UDP sends 0xFFFF for 0 is not applied here (see [`udp_field`]).
+#[inline]
 #[must_use]
-pub fn l4_checksum_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
+pub fn l4_checksum<A: Address>(src: A, dst: A, protocol: u8, segment: &[u8]) -> u16 {
     // No packet holds more than 65535 bytes. For a slice that does, the result is defined but means nothing.
     let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);
-    Sum::pseudo_v4(src, dst, protocol, length).bytes(segment).checksum()
+    A::pseudo(src, dst, protocol, length).bytes(segment).checksum()
 }
 
 /// A computed checksum as UDP writes it: 0 means "none" there, so 0 goes out as 0xFFFF.
@@ -149,6 +170,13 @@ impl Delta {
         Delta(self.0.wrapping_add(u64::from(!old)).wrapping_add(u64::from(new)))
     }
 
+    /// Adds the change of 16 bits that begin `at` bytes behind an even offset: an option of TCP may lie at an
+    /// odd one, and then its bytes belong to two words (RFC 1071, section 2(B)).
+    #[inline]
+    pub fn word_at(self, at: usize, old: u16, new: u16) -> Delta {
+        if at & 1 == 0 { self.word(old, new) } else { self.word(old.swap_bytes(), new.swap_bytes()) }
+    }
+
     /// Adds the change of an IPv4 address.
     #[inline]
     pub fn addr(self, old: Ipv4Addr, new: Ipv4Addr) -> Delta {
@@ -179,8 +207,8 @@ impl Delta {
         !fold(self.0.wrapping_add(u64::from(!checksum)))
     }
 
-    /// The checksum field of UDP over IPv4 after the changes, both in host order: none (0) stays none, and
-    /// a result of 0 is written as 0xFFFF.
+    /// The checksum field of UDP after the changes, both in host order: none (0) stays none, also over IPv6,
+    /// where it is invalid and stays so; a result of 0 is written as 0xFFFF.
     #[inline]
     #[must_use]
     pub fn apply_udp(self, checksum: u16) -> u16 {
@@ -245,7 +273,7 @@ mod tests {
     #[test]
     fn correct_checksums_sum_to_nothing() {
         assert_eq!(checksum(&IP_HEADER), 0);
-        assert_eq!(l4_checksum_v4(CLIENT, VIP, 6, &SYN), 0);
+        assert_eq!(l4_checksum(CLIENT, VIP, 6, &SYN), 0);
     }
 
     #[test]

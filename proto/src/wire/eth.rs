@@ -11,8 +11,8 @@
 //!
 //! Read IEEE 802.1Q for the tags. Rewriting an address leaves the tags where they are.
 
-use super::Malformed;
 use super::field::Field;
+use super::{Malformed, TooSmall};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -26,9 +26,15 @@ pub const MAX_TAGS: u8 = 2;
 
 const DST: Field<0, 6> = Field;
 const SRC: Field<6, 6> = Field;
-const TYPE: Field<12, 2> = Field;
-/// Of a tag, counted from its own first byte (its type): the type of what follows.
+const TYPE_AT: usize = 12;
+const TYPE: Field<TYPE_AT, 2> = Field;
+/// Of a tag, counted from its own first byte.
+const TAG_TYPE: Field<0, 2> = Field;
+const TAG_CONTROL: Field<2, 2> = Field;
+/// Of a tag, counted from behind its type: the type of what follows.
 const INNER_TYPE: Field<2, 2> = Field;
+/// Bits of a tag's control field that name its network.
+const VLAN_ID: u16 = 0x0fff;
 
 /// Values of the type field.
 pub mod ethertype {
@@ -165,6 +171,51 @@ pub fn parse(frame: &[u8]) -> Result<Eth, Malformed> {
     Ok(eth)
 }
 
+/// The tags of a frame, as they are on the wire, to be written again in front of another payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tags {
+    raw: [[u8; TAG_LEN]; MAX_TAGS as usize],
+    count: u8,
+}
+
+impl Tags {
+    /// No tag.
+    pub const NONE: Tags = Tags { raw: [[0; TAG_LEN]; MAX_TAGS as usize], count: 0 };
+
+    /// The tags of the frame that `eth` was parsed from.
+    #[must_use]
+    pub fn of(frame: &[u8], eth: &Eth) -> Tags {
+        let behind = frame.get(TYPE_AT..eth.payload_offset).unwrap_or_default();
+        let mut tags = Tags::NONE;
+        for (raw, tag) in tags.raw.iter_mut().zip(behind.as_chunks().0) {
+            *raw = *tag;
+            tags.count += 1;
+        }
+        tags
+    }
+
+    /// One 802.1Q tag of a network, 0 to 4095, without priority.
+    #[must_use]
+    pub fn vlan(id: u16) -> Tags {
+        let mut tags = Tags { count: 1, ..Tags::NONE };
+        TAG_TYPE.set_u16(&mut tags.raw[0], ethertype::VLAN);
+        TAG_CONTROL.set_u16(&mut tags.raw[0], id & VLAN_ID);
+        tags
+    }
+
+    /// The networks that the tags name, the outermost first; 0 is a tag of priority alone.
+    pub fn ids(&self) -> impl Iterator<Item = u16> + '_ {
+        self.raw.iter().take(usize::from(self.count)).map(|tag| TAG_CONTROL.get_u16(tag) & VLAN_ID)
+    }
+
+    /// Bytes of a header with these tags: where the payload begins.
+    #[inline]
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        HEADER_LEN + usize::from(self.count) * TAG_LEN
+    }
+}
+
 /// A frame's addresses and outer type, for rewriting in place.
 #[derive(Debug)]
 pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
@@ -201,6 +252,30 @@ pub fn emit(header: &mut [u8; HEADER_LEN], dst: Mac, src: Mac, ethertype: u16) {
     DST.set(header, dst.0);
     SRC.set(header, src.0);
     TYPE.set_u16(header, ethertype);
+}
+
+/// Writes a header with the tags of the frame that it answers or continues, and returns where its payload
+/// begins: [`Tags::header_len`].
+///
+/// # Errors
+/// [`TooSmall`] when `frame` is shorter than that.
+#[inline]
+pub fn emit_tagged(
+    frame: &mut [u8],
+    dst: Mac,
+    src: Mac,
+    tags: &Tags,
+    ethertype: u16,
+) -> Result<usize, TooSmall> {
+    let len = tags.header_len();
+    let header = frame.get_mut(..len).ok_or(TooSmall)?;
+    let (addresses, behind) = header.split_first_chunk_mut::<TYPE_AT>().ok_or(TooSmall)?;
+    DST.set(addresses, dst.0);
+    SRC.set(addresses, src.0);
+    let (raw, ethertype_field) = behind.as_chunks_mut::<TAG_LEN>();
+    raw.copy_from_slice(tags.raw.get(..raw.len()).ok_or(TooSmall)?);
+    ethertype_field.copy_from_slice(&ethertype.to_be_bytes());
+    Ok(len)
 }
 
 #[cfg(test)]
@@ -261,6 +336,26 @@ mod tests {
         HeaderMut::new(&mut frame).unwrap().set_ethertype(ethertype::ARP);
         assert_eq!(frame[12..14], [0x08, 0x06]);
         assert!(HeaderMut::new(&mut [0; 13]).is_none());
+    }
+
+    #[test]
+    fn tags_are_written_again_as_they_were() {
+        let (vlan, provider) = ([0x81, 0x00, 0x20, 0x07], [0x88, 0xa8, 0xf0, 0x01]);
+        for (raw, ids) in [(vec![], vec![]), (vec![vlan], vec![7]), (vec![provider, vlan], vec![1, 7])] {
+            let frame = [tagged(&raw, [0x86, 0xdd]), vec![0xee; 9]].concat();
+            let tags = Tags::of(&frame, &parse(&frame).unwrap());
+            assert_eq!(tags.ids().collect::<Vec<_>>(), ids);
+            assert_eq!(tags.header_len(), 14 + 4 * raw.len());
+            let mut buf = [0xaa; 40];
+            assert_eq!(emit_tagged(&mut buf, DST, SRC, &tags, ethertype::IPV6), Ok(tags.header_len()));
+            assert_eq!(buf[..tags.header_len()], tagged(&raw, [0x86, 0xdd]));
+            assert_eq!(buf[tags.header_len()..], [0xaa; 40][tags.header_len()..]);
+            let short = &mut buf[..tags.header_len() - 1];
+            assert_eq!(emit_tagged(short, DST, SRC, &tags, ethertype::IPV6), Err(TooSmall));
+        }
+        let mut frame = [0; 18];
+        assert_eq!(emit_tagged(&mut frame, DST, SRC, &Tags::vlan(0x1007), ethertype::ARP), Ok(18));
+        assert_eq!(frame, *tagged(&[[0x81, 0x00, 0x00, 0x07]], [0x08, 0x06]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A field of a header: its place, checked by the compiler against the header's size.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// `N` bytes at offset `AT` of a header. Using it on a header that ends earlier does not compile, so that
 /// reading and writing cannot fail.
@@ -69,6 +69,18 @@ impl<const AT: usize> Field<AT, 4> {
 
     #[inline]
     pub(super) fn set_addr<const LEN: usize>(self, header: &mut [u8; LEN], value: Ipv4Addr) {
+        self.set(header, value.octets());
+    }
+}
+
+impl<const AT: usize> Field<AT, 16> {
+    #[inline]
+    pub(super) fn get_addr6<const LEN: usize>(self, header: &[u8; LEN]) -> Ipv6Addr {
+        Ipv6Addr::from(self.get(header))
+    }
+
+    #[inline]
+    pub(super) fn set_addr6<const LEN: usize>(self, header: &mut [u8; LEN], value: Ipv6Addr) {
         self.set(header, value.octets());
     }
 }

@@ -101,6 +101,39 @@ impl FlowKey {
     pub const fn reversed(self) -> FlowKey {
         FlowKey { proto: self.proto, src: self.dst, dst: self.src, sport: self.dport, dport: self.sport }
     }
+
+    /// The flow as numbers to hash, of the same shape for both families: an IPv4 address counts as the IPv6
+    /// address that it maps to. Two flows have the same words only if they are the same.
+    #[inline]
+    #[must_use]
+    pub fn words(&self) -> [u64; 5] {
+        let [src, dst] = [self.src, self.dst].map(|addr| match addr {
+            IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(addr) => addr.to_bits(),
+        });
+        let last = u64::from(self.proto.number()) << 32 | u64::from(self.sport) << 16 | u64::from(self.dport);
+        [high(src), low(src), high(dst), low(dst), last]
+    }
+}
+
+#[inline]
+fn high(addr: u128) -> u64 {
+    low(addr >> 64)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+fn low(addr: u128) -> u64 {
+    addr as u64
+}
+
+/// Which end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The source. Of what an ICMP error quotes, the end that is rewritten towards the real server.
+    Source,
+    /// The destination. Of what an ICMP error quotes, the end that is rewritten towards the client.
+    Destination,
 }
 
 /// `tcp 192.0.2.1:40000 -> 198.18.0.100:80`; IPv6 addresses are in brackets.
@@ -145,5 +178,7 @@ mod tests {
         assert_eq!(flow.reversed().reversed(), flow);
         let v6 = FlowKey { src: "2001:db8::1".parse().unwrap(), dst: "2001:db8::2".parse().unwrap(), ..flow };
         assert_eq!(v6.to_string(), "tcp [2001:db8::1]:40000 -> [2001:db8::2]:80");
+        assert_eq!(flow.words(), [0, 0xffff_c000_0201, 0, 0xffff_c612_0064, 0x6_9c40_0050]);
+        assert_eq!(v6.words(), [0x2001_0db8_0000_0000, 1, 0x2001_0db8_0000_0000, 2, 0x6_9c40_0050]);
     }
 }

@@ -14,7 +14,7 @@
 
 use super::checksum::{Delta, checksum};
 use super::field::Field;
-use super::flow::Proto;
+use super::flow::{Proto, Side};
 use super::ipv4::{self, Ipv4Error};
 use super::{Malformed, TooSmall};
 use std::fmt;
@@ -280,15 +280,6 @@ pub fn parse_embedded(quote: &[u8]) -> Result<Embedded, EmbeddedError> {
         dport: QUOTED_DPORT.get_u16(ports),
         header_len: ip.header_len,
     })
-}
-
-/// Which end of the quoted flow to rewrite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The source: of errors that travel towards the real server.
-    Source,
-    /// The destination: of errors that travel towards the client.
-    Destination,
 }
 
 /// Sets an address and port in the packet that the error in `message` quotes, and brings the checksum of the

@@ -15,12 +15,13 @@
 //!   the headers name decide, and are never trusted beyond the slice.
 //!
 //! It does not judge: whether a packet is ours, bogus or unwelcome is the pipeline's business. It does not
-//! reassemble, walk TCP options or know IPv6 extension headers.
+//! reassemble, and does not do what IPv6 options ask for.
 //!
 //! ```text
 //!   | Ethernet (14, + 4 a tag) | IPv4 (20..60) | TCP (20..60) | payload
 //!                                              | UDP (8)      | payload
 //!                                              | ICMP (8)     | quoted IPv4 header | quoted 8 bytes or more
+//!                              | IPv6 (40) | extension headers | TCP, UDP, ICMPv6, neighbour discovery ...
 //!   | Ethernet                 | outer IPv4 20 | IPv4 ...                               (IP in IP, ipip.rs)
 //! ```
 
@@ -30,9 +31,11 @@ pub mod eth;
 mod field;
 pub mod flow;
 pub mod icmpv4;
+pub mod icmpv6;
 pub mod ipip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod tcp;
 pub mod udp;
 

@@ -11,13 +11,12 @@
 //!   +-----------------+-----------------+-----------------------------------
 //! ```
 //!
-//! Options are skipped by the data offset, not walked.
+//! Options are skipped by the data offset here; `tcp_options.rs` walks them.
 
-use super::checksum::{Delta, l4_checksum_v4};
+use super::checksum::{Address, Delta, l4_checksum};
 use super::field::Field;
 use super::{Malformed, ipv4::protocol};
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::ops::BitOr;
 
 /// Bytes of a header without options.
@@ -165,6 +164,29 @@ impl<'a> HeaderMut<'a> {
         CHECKSUM.set_u16(self.0, checksum);
     }
 
+    /// Sets the sequence number and returns the change, for the checksum that a rewrite of a port brings in
+    /// step.
+    #[inline]
+    pub fn rewrite_seq(&mut self, seq: u32) -> Delta {
+        let delta = Delta::NONE.word32(SEQ.get_u32(self.0), seq);
+        SEQ.set_u32(self.0, seq);
+        delta
+    }
+
+    /// Sets the acknowledgement number and returns the change, as [`HeaderMut::rewrite_seq`].
+    #[inline]
+    pub fn rewrite_ack(&mut self, ack: u32) -> Delta {
+        let delta = Delta::NONE.word32(ACK.get_u32(self.0), ack);
+        ACK.set_u32(self.0, ack);
+        delta
+    }
+
+    /// Brings the checksum in step with changes to the segment or its addresses.
+    #[inline]
+    pub fn update_checksum(&mut self, delta: Delta) {
+        self.set_checksum(delta.apply(self.checksum()));
+    }
+
     /// Sets the source port and brings the checksum in step with it and with `delta`, the change of the
     /// addresses.
     #[inline]
@@ -224,18 +246,24 @@ impl Segment {
     }
 
     /// Writes the segment with its checksum.
-    pub fn emit(&self, header: &mut [u8; HEADER_LEN], src: Ipv4Addr, dst: Ipv4Addr) {
+    pub fn emit<A: Address>(&self, header: &mut [u8; HEADER_LEN], src: A, dst: A) {
+        self.emit_unsummed(header, HEADER_LEN);
+        let sum = l4_checksum(src, dst, protocol::TCP, header);
+        CHECKSUM.set_u16(header, sum);
+    }
+
+    /// Writes the header of a segment whose header has `header_len` bytes, with a checksum field of 0.
+    pub(super) fn emit_unsummed(&self, header: &mut [u8; HEADER_LEN], header_len: usize) {
         SRC_PORT.set_u16(header, self.sport);
         DST_PORT.set_u16(header, self.dport);
         SEQ.set_u32(header, self.seq);
         ACK.set_u32(header, self.ack);
-        OFFSET.set_u8(header, 5 << 4);
+        let words = u8::try_from(header_len / 4).unwrap_or_default() & 0x0f;
+        OFFSET.set_u8(header, words << 4);
         FLAGS.set_u8(header, self.flags.0);
         WINDOW.set_u16(header, self.window);
         CHECKSUM.set_u16(header, 0);
         URGENT.set_u16(header, 0);
-        let sum = l4_checksum_v4(src, dst, protocol::TCP, header);
-        CHECKSUM.set_u16(header, sum);
     }
 }
 

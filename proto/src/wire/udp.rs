@@ -7,10 +7,9 @@
 //!   +-----------------+-----------------+-----------------+-----------------+
 //! ```
 
-use super::checksum::{Delta, l4_checksum_v4, udp_field};
+use super::checksum::{Address, Delta, l4_checksum, udp_field};
 use super::field::Field;
 use super::{Malformed, TooSmall, ipv4::protocol};
-use std::net::Ipv4Addr;
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
@@ -113,17 +112,28 @@ impl<'a> HeaderMut<'a> {
 ///
 /// # Errors
 /// [`TooSmall`] when `datagram` is shorter than a header or longer than a datagram can be.
-pub fn emit(datagram: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, ports: (u16, u16)) -> Result<(), TooSmall> {
+pub fn emit<A: Address>(datagram: &mut [u8], src: A, dst: A, ports: (u16, u16)) -> Result<(), TooSmall> {
+    emit_unsummed(datagram, ports)?;
+    let sum = udp_field(l4_checksum(src, dst, protocol::UDP, datagram));
+    if let Some(mut header) = HeaderMut::new(datagram) {
+        header.set_checksum(sum);
+    }
+    Ok(())
+}
+
+/// Writes the header in front of a payload that is already in `datagram`, with its length and without a
+/// checksum. Over IPv6 only a tunnel may go without (RFC 6935 §5).
+///
+/// # Errors
+/// As [`emit`].
+#[inline]
+pub fn emit_unsummed(datagram: &mut [u8], ports: (u16, u16)) -> Result<(), TooSmall> {
     let length = u16::try_from(datagram.len()).map_err(|_| TooSmall)?;
     let header = datagram.first_chunk_mut::<HEADER_LEN>().ok_or(TooSmall)?;
     SRC_PORT.set_u16(header, ports.0);
     DST_PORT.set_u16(header, ports.1);
     LENGTH.set_u16(header, length);
     CHECKSUM.set_u16(header, 0);
-    let sum = udp_field(l4_checksum_v4(src, dst, protocol::UDP, datagram));
-    if let Some(mut header) = HeaderMut::new(datagram) {
-        header.set_checksum(sum);
-    }
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 
 use sheave_proto::wire::checksum::{Delta, Sum};
 use sheave_proto::wire::eth::Mac;
-use sheave_proto::wire::flow::Proto;
-use sheave_proto::wire::icmpv4::{self, Side};
+use sheave_proto::wire::flow::{Proto, Side};
+use sheave_proto::wire::icmpv4;
 use sheave_proto::wire::ipv4::{self, Ipv4};
 use sheave_proto::wire::{eth, tcp, udp};
 use std::net::Ipv4Addr;

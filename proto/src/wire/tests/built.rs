@@ -2,7 +2,7 @@
 
 use super::model::{Packet, addr, packet, word};
 use crate::wire::arp::{self, Arp};
-use crate::wire::checksum::l4_checksum_v4;
+use crate::wire::checksum::l4_checksum;
 use crate::wire::eth::{self, Mac};
 use crate::wire::flow::Proto;
 use crate::wire::{icmpv4, ipv4, ipv6, tcp, udp};
@@ -56,7 +56,7 @@ fn check_transport(packet: &Packet, segment: &[u8]) -> Result<(), TestCaseError>
         }
     };
     prop_assert_eq!(&segment[header_len..], packet.payload.as_slice());
-    prop_assert_eq!(l4_checksum_v4(packet.src, packet.dst, packet.proto.number(), segment), 0);
+    prop_assert_eq!(l4_checksum(packet.src, packet.dst, packet.proto.number(), segment), 0);
     Ok(())
 }
 

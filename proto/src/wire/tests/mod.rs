@@ -5,7 +5,7 @@ mod model;
 mod rewritten;
 mod sums;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Client 192.0.2.1:40000 to 198.18.0.100:80, TOS 0xb9, identification 0x1234, DF, TTL 63, 44 bytes in all.
 pub(super) const IP_HEADER: [u8; 20] = [
@@ -21,6 +21,8 @@ pub(super) const SYN: [u8; 24] = [
 
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 100);
+pub(super) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(super) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 0x100);
 
 /// [`IP_HEADER`] and [`SYN`].
 pub(super) fn syn_packet() -> Vec<u8> {

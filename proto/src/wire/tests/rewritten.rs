@@ -2,8 +2,8 @@
 
 use super::model::{Packet, addr, packet, word};
 use crate::wire::checksum::{Delta, Sum};
-use crate::wire::flow::Proto;
-use crate::wire::icmpv4::{self, Side};
+use crate::wire::flow::{Proto, Side};
+use crate::wire::icmpv4;
 use crate::wire::ipip::Outer;
 use crate::wire::{ipv4, tcp, udp};
 use proptest::prelude::*;
