@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A running ones' complement sum, not folded. It is kept in the byte order of the machine: the sum is the
 /// same in either order but for a swap of the result (RFC 1071, section 2(B)), which [`Sum::fold`] does.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sum(u64);
 
 impl Sum {

@@ -13,7 +13,7 @@
 //!
 //! [`parse`] checks lengths, not the checksum: [`verify_checksum`] does, so that the caller decides the order.
 
-use super::checksum::{Delta, checksum};
+use super::checksum::{Delta, Sum, checksum};
 use super::field::Field;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -48,6 +48,10 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 in IP.
+    pub const IPV6: u8 = 41;
+    /// GRE.
+    pub const GRE: u8 = 47;
 }
 
 /// Why bytes are no IPv4 packet.
@@ -358,163 +362,57 @@ impl Header {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::tests::{CLIENT, IP_HEADER, VIP, syn_packet};
+/// A header without options of which most is the same from packet to packet: settled once, completed for each. It
+/// is no fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    header: [u8; HEADER_LEN],
+    /// Over the header, in which everything that varies is 0.
+    sum: Sum,
+}
 
-    fn with(changes: &[(usize, u8)]) -> Vec<u8> {
-        let mut packet = syn_packet();
-        for (at, value) in changes {
-            packet[*at] = *value;
-        }
-        packet
+/// What completes a [`Template`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Varying {
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Bytes of the packet, header included.
+    pub total_len: u16,
+    /// Identification, host order.
+    pub ident: u16,
+    /// Don't fragment.
+    pub df: bool,
+    /// Time to live.
+    pub ttl: u8,
+}
+
+impl Template {
+    /// For packets of an IANA protocol between two addresses.
+    #[must_use]
+    pub fn new(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr) -> Template {
+        let mut header = [0; HEADER_LEN];
+        Header { tos: 0, total_len: 0, ident: 0, df: false, ttl: 0, protocol, src, dst }.emit(&mut header);
+        CHECKSUM.set_u16(&mut header, 0);
+        Template { header, sum: Sum::ZERO.bytes(&header) }
     }
 
-    #[test]
-    fn parses_and_emits_a_header() {
-        let packet = syn_packet();
-        let ip = parse(&packet).unwrap();
-        let expected = Ipv4 {
-            header_len: 20,
-            total_len: 44,
-            tos: 0xb9,
-            ident: 0x1234,
-            df: true,
-            mf: false,
-            frag_offset: 0,
-            ttl: 63,
-            protocol: protocol::TCP,
-            src: CLIENT,
-            dst: VIP,
-        };
-        assert_eq!(ip, expected);
-        assert_eq!((ip.is_fragment(), ip.payload_len()), (false, 24));
-        let header = Header {
-            tos: ip.tos,
-            total_len: 44,
-            ident: ip.ident,
-            df: ip.df,
-            ttl: ip.ttl,
-            protocol: ip.protocol,
-            src: ip.src,
-            dst: ip.dst,
-        };
-        let mut bytes = [0xaa; HEADER_LEN];
-        header.emit(&mut bytes);
-        assert_eq!(bytes, IP_HEADER);
-        Header { df: false, ..header }.emit(&mut bytes);
-        assert_eq!(bytes[6..8], [0, 0]);
-        assert_eq!(verify_checksum(&bytes), Ok(()));
-    }
-
-    #[test]
-    fn reads_fragments() {
-        let ip = parse(&with(&[(6, 0x20)])).unwrap();
-        assert_eq!((ip.df, ip.mf, ip.frag_offset, ip.is_fragment()), (false, true, 0, true));
-        let ip = parse(&with(&[(6, 0x1f), (7, 0xff)])).unwrap();
-        assert_eq!((ip.df, ip.mf, ip.frag_offset, ip.is_fragment()), (false, false, 65528, true));
-        // The reserved bit changes nothing.
-        assert!(!parse(&with(&[(6, 0x80)])).unwrap().is_fragment());
-    }
-
-    #[test]
-    fn each_contradiction_has_its_own_error() {
-        let packet = syn_packet();
-        for len in 0..packet.len() {
-            assert_eq!(parse(&packet[..len]), Err(Ipv4Error::Truncated), "{len} bytes");
-        }
-        assert_eq!(parse(&with(&[(0, 0x65)])), Err(Ipv4Error::BadVersion));
-        for ihl in 0..5 {
-            assert_eq!(parse(&with(&[(0, 0x40 | ihl)])), Err(Ipv4Error::BadHeaderLength), "{ihl}");
-        }
-        assert_eq!(parse(&with(&[(0, 0x4f)])), Err(Ipv4Error::Truncated));
-        assert_eq!(parse(&with(&[(0, 0x4b)])), Ok(Ipv4 { header_len: 44, ..parse(&packet).unwrap() }));
-        assert_eq!(parse(&with(&[(3, 19)])), Err(Ipv4Error::BadTotalLength));
-        assert_eq!(parse(&with(&[(3, 0)])), Err(Ipv4Error::BadTotalLength));
-        assert_eq!(parse(&with(&[(0, 0x46), (3, 23)])), Err(Ipv4Error::BadTotalLength));
-        assert_eq!(parse(&with(&[(3, 45)])), Err(Ipv4Error::Truncated));
-    }
-
-    #[test]
-    fn the_payload_ends_where_the_packet_does() {
-        let mut packet = syn_packet();
-        packet.extend([0xee; 16]);
-        let ip = parse(&packet).unwrap();
-        assert_eq!(ip.payload(&packet).len(), 24);
-        assert_eq!(ip.payload_mut(&mut packet).len(), 24);
-        assert_eq!(ip.payload(&packet[..30]).len(), 10);
-        assert_eq!(ip.payload(&packet[..10]), [0; 0]);
-        assert_eq!(ip.payload_mut(&mut packet[..10]), [0; 0]);
-    }
-
-    #[test]
-    fn quoted_packets_may_be_cut_short() {
-        let packet = syn_packet();
-        assert_eq!(parse_quoted(&packet[..28]), parse(&packet));
-        assert_eq!(parse_quoted(&packet[..20]), parse(&packet));
-        assert_eq!(parse_quoted(&packet[..19]), Err(Ipv4Error::Truncated));
-        assert_eq!(parse_quoted(&with(&[(0, 0x46)])[..20]), Err(Ipv4Error::Truncated));
-    }
-
-    #[test]
-    fn verifies_checksums_options_included() {
-        assert_eq!(verify_checksum(&syn_packet()), Ok(()));
-        for at in 0..20 {
-            let mut packet = syn_packet();
-            packet[at] ^= 0x01;
-            assert_ne!(verify_checksum(&packet), Ok(()), "byte {at}");
-        }
-        // Four bytes of options (no operation); 46 instead of 45 takes 0x100 from the checksum, they 0x202.
-        let mut packet = syn_packet();
-        packet.splice(20..20, [1, 1, 1, 1]);
-        packet[0] = 0x46;
-        packet[10..12].copy_from_slice(&(0xa067_u16 - 0x100 - 0x202).to_be_bytes());
-        assert_eq!(verify_checksum(&packet), Ok(()));
-        packet[23] = 0;
-        assert_eq!(verify_checksum(&packet), Err(Ipv4Error::BadChecksum));
-        assert_eq!(verify_checksum(&packet[..23]), Err(Ipv4Error::Truncated));
-        assert_eq!(verify_checksum(&[]), Err(Ipv4Error::Truncated));
-    }
-
-    #[test]
-    fn takes_one_from_the_ttl() {
-        let mut packet = syn_packet();
-        let mut header = HeaderMut::new(&mut packet).unwrap();
-        assert_eq!(header.decrement_ttl(), Some(62));
-        assert_eq!(header.ttl(), 62);
-        assert_eq!(header.checksum(), 0xa167);
-        header.set_ttl(1);
-        assert_eq!(header.decrement_ttl(), None);
-        header.set_ttl(0);
-        assert_eq!(header.decrement_ttl(), None);
-        assert_eq!((header.ttl(), header.checksum()), (0, 0xa167));
-    }
-
-    #[test]
-    fn sets_fields_and_nothing_else() {
-        let mut packet = syn_packet();
-        let mut header = HeaderMut::new(&mut packet).unwrap();
-        header.set_src(Ipv4Addr::new(1, 2, 3, 4));
-        header.set_dst(Ipv4Addr::new(5, 6, 7, 8));
-        header.set_total_len(0x0102);
-        header.set_checksum(0x0304);
-        assert_eq!((header.src(), header.dst()), (Ipv4Addr::new(1, 2, 3, 4), Ipv4Addr::new(5, 6, 7, 8)));
-        let expected = with(&[
-            (2, 1),
-            (3, 2),
-            (10, 3),
-            (11, 4),
-            (12, 1),
-            (13, 2),
-            (14, 3),
-            (15, 4),
-            (16, 5),
-            (17, 6),
-            (18, 7),
-            (19, 8),
-        ]);
-        assert_eq!(packet, expected);
-        assert!(HeaderMut::new(&mut [0; 19]).is_none());
+    /// Writes the header with its checksum.
+    #[inline]
+    pub fn emit(&self, header: &mut [u8; HEADER_LEN], varying: &Varying) {
+        let Varying { tos, total_len, ident, df, ttl } = *varying;
+        let flags = if df { DONT_FRAGMENT } else { 0 };
+        *header = self.header;
+        TOS.set_u8(header, tos);
+        TOTAL_LEN.set_u16(header, total_len);
+        IDENT.set_u16(header, ident);
+        FLAGS_OFFSET.set_u16(header, flags);
+        TTL.set_u8(header, ttl);
+        // The time to live is the upper byte of its word.
+        let sum = self.sum.word(u16::from(tos)).word(total_len).word(ident).word(flags);
+        CHECKSUM.set_u16(header, sum.word(u16::from(ttl) << 8).checksum());
     }
 }
+
+#[cfg(test)]
+#[path = "tests/ipv4.rs"]
+mod tests;

@@ -22,7 +22,7 @@
 //!                                              | UDP (8)      | payload
 //!                                              | ICMP (8)     | quoted IPv4 header | quoted 8 bytes or more
 //!                              | IPv6 (40) | extension headers | TCP, UDP, ICMPv6, neighbour discovery ...
-//!   | Ethernet                 | outer IPv4 20 | IPv4 ...                               (IP in IP, ipip.rs)
+//!   | Ethernet                 | outer IPv4 or IPv6 | nothing, GRE, or UDP and GUE | IPv4 or IPv6 ... (tunnel.rs)
 //! ```
 
 pub mod arp;
@@ -30,6 +30,8 @@ pub mod checksum;
 pub mod eth;
 mod field;
 pub mod flow;
+pub mod gre;
+pub mod gue;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipip;
@@ -37,6 +39,8 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
 pub mod tcp;
+pub mod tcp_options;
+pub mod tunnel;
 pub mod udp;
 
 #[cfg(test)]
