@@ -19,7 +19,8 @@ use crate::network;
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
-    Destination, Listen, Method, OnRemoval, Real, SchedulerKind, Service, Snapshot, SnapshotBuilder, Timeouts,
+    Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Real, SchedulerKind, Service, Snapshot,
+    SnapshotBuilder, Timeouts,
 };
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
@@ -237,6 +238,9 @@ impl Compiler {
                 on_removal: on_removal(service.model.on_removal),
                 pool,
                 pool_version,
+                backup_below: 1,
+                sorry: None,
+                slow_start: Seconds(0),
             },
         );
     }
@@ -272,6 +276,10 @@ impl Compiler {
                 addr: key.addr,
                 port: key.port,
                 weight,
+                limits: Limits::default(),
+                intent: Intent::Ready,
+                health: Health::Up,
+                backup: false,
                 method,
                 generation,
                 real,
@@ -379,6 +387,11 @@ fn scheduler(scheduler: config::Scheduler) -> Option<SchedulerKind> {
         config::Scheduler::Wrr => Some(SchedulerKind::Wrr),
         config::Scheduler::Lc => Some(SchedulerKind::Lc),
         config::Scheduler::Wlc => Some(SchedulerKind::Wlc),
+        config::Scheduler::Sed => Some(SchedulerKind::Sed),
+        config::Scheduler::Nq => Some(SchedulerKind::Nq),
+        config::Scheduler::Fo => Some(SchedulerKind::Fo),
+        config::Scheduler::Ovf => Some(SchedulerKind::Ovf),
+        config::Scheduler::Twos => Some(SchedulerKind::Twos),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::inbound::{Served, Step};
 use crate::keeper::Connection;
 use crate::parse::Packet;
 use crate::reason::Reason;
-use crate::scheduler::{Excluded, Pool};
+use crate::scheduler::{Excluded, Pick, Pool};
 use crate::snapshot::{Destination, Method};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use sheave_proto::wire::flow::Proto;
@@ -69,10 +69,13 @@ impl<'a> Context<'a> {
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
     fn schedule(&mut self, packet: &Packet, served: Served<'a>, reservation: Reservation<'a, 1>) -> Step<'a> {
         let mut excluded = Excluded::none();
+        let pick =
+            Pick { client: packet.ip.src.into(), client_port: packet.sport, vip: packet.ip.dst.into() };
         let (chosen, reply) = loop {
-            let pool = Pool::new(self.snapshot, served.id, served.service, &self.shared.live, &excluded);
-            let Some((id, destination)) =
-                pool.pick().and_then(|id| Some((id, self.snapshot.destination(id)?)))
+            let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, &excluded);
+            let Some((id, destination)) = pool
+                .and_then(|pool| pool.pick(&pick, &mut self.own.rng))
+                .and_then(|id| Some((id, self.snapshot.destination(id)?)))
             else {
                 let none = if excluded.is_empty() { Reason::NoDestination } else { Reason::NatTupleInUse };
                 return Step::Refuse(none);

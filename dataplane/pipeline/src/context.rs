@@ -9,6 +9,7 @@ use crate::neighbours::Learned;
 use crate::output::Output;
 use crate::pipeline::{Resolve, Settings, Shared};
 use crate::reason::Reason;
+use crate::scheduler::Rng;
 use crate::snapshot::{NextHop, Snapshot};
 use crate::time::{Tick, Time};
 use crate::verdict::{Verdict, VerdictKind};
@@ -28,6 +29,7 @@ pub(crate) struct Own {
     pub(crate) learned: Learned,
     pub(crate) limiter: Limiter,
     pub(crate) ident: u16,
+    pub(crate) rng: Rng,
     pub(crate) changes: Option<ChangeWriter>,
 }
 

@@ -122,7 +122,12 @@ impl<'a> Keeper<'a> {
     pub(crate) fn opened(&mut self, connection: Connection) {
         let entry = connection.entry();
         if let Some(active) = entry.counted() {
-            self.live.destination(entry.destination).enter(active);
+            let live = self.live.destination(entry.destination);
+            live.enter(active);
+            if let Some(destination) = self.snapshot.destination(entry.destination) {
+                // The mark for the thresholds is set at the moment that they are reached.
+                let _overloaded = live.overloaded(&destination.limits);
+            }
         }
         self.tell(connection, Payload::default(), connection.payload);
     }

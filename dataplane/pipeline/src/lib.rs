@@ -13,6 +13,7 @@ pub mod live;
 pub mod output;
 pub mod reason;
 pub mod routes;
+pub mod scheduler;
 pub mod snapshot;
 pub mod tcp_state;
 #[cfg(feature = "testing")]
@@ -34,7 +35,6 @@ mod outbound;
 mod parse;
 mod pipeline;
 mod rewrite;
-mod scheduler;
 
 pub use output::{Output, Punt};
 pub use pipeline::{Pipeline, Resolve, Settings, Shared};

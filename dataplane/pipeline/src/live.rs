@@ -4,7 +4,9 @@
 //! connections write here, never a plain packet.
 
 use crate::ids::{DestId, ServiceId};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::snapshot::Limits;
+use crate::time::Time;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Live state of one destination, on a cache line of its own: two workers that open connections to different
 /// destinations do not share one.
@@ -13,6 +15,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct DestLive {
     active: AtomicU32,
     inactive: AtomicU32,
+    overloaded: AtomicBool,
+    /// Microseconds, smoothed; 0 before the first measurement.
+    response: AtomicU32,
+    /// The time that it was taken into service, in nanoseconds; 0 is always.
+    since: AtomicU64,
 }
 
 impl DestLive {
@@ -29,6 +36,61 @@ impl DestLive {
     /// 256 x active + inactive: what lc and wlc compare.
     pub fn overhead(&self) -> u64 {
         u64::from(self.active()) * 256 + u64::from(self.inactive())
+    }
+
+    /// All connections.
+    pub fn total(&self) -> u64 {
+        u64::from(self.active()) + u64::from(self.inactive())
+    }
+
+    /// Whether it has too many connections for a new one.
+    ///
+    /// The mark for the thresholds is set when the connections reach `upper`, and cleared when they are fewer than
+    /// `lower`, or than three quarters of `upper` when `lower` is 0. In between it stays as it is. Workers that
+    /// open connections at the same moment may each open one beyond a limit.
+    // ORDERING: the mark stands for itself, nothing is published through it; it follows from counts that are
+    // estimates while connections open and end.
+    pub fn overloaded(&self, limits: &Limits) -> bool {
+        let total = self.total();
+        if limits.connections != 0 && total >= u64::from(limits.connections) {
+            return true;
+        }
+        let marked = self.overloaded.load(Ordering::Relaxed);
+        let (upper, lower) = (u64::from(limits.upper), u64::from(limits.lower));
+        let below = if lower != 0 { total < lower } else { total * 4 < upper * 3 };
+        let is = upper != 0 && (total >= upper || (marked && !below));
+        if is != marked {
+            self.overloaded.store(is, Ordering::Relaxed);
+        }
+        is
+    }
+
+    /// The time from question to answer, in microseconds, as the measurements say; `None` without one.
+    pub fn response_time(&self) -> Option<u32> {
+        // ORDERING: an estimate that stands for itself.
+        Some(self.response.load(Ordering::Relaxed)).filter(|micros| *micros != 0)
+    }
+
+    /// Takes in a measured response time: a quarter of the average is the new one. Only one thread measures.
+    // ORDERING: an estimate that stands for itself.
+    pub fn measured(&self, micros: u32) {
+        let average = self.response_time().map_or(micros, |old| old - old / 4 + micros / 4);
+        self.response.store(average.max(1), Ordering::Relaxed);
+    }
+
+    /// The time from which on it grows to its weight, if there is one.
+    // ORDERING: stands for itself.
+    pub fn since(&self) -> Option<Time> {
+        Some(Time(self.since.load(Ordering::Relaxed))).filter(|time| time.0 != 0)
+    }
+
+    /// Begins anew for a destination that got this number, or that has recovered: no overload, no response time.
+    /// `since` is where it begins to grow to its weight; `None` is at its weight at once.
+    // ORDERING: estimates that stand for themselves.
+    pub fn begin(&self, since: Option<Time>) {
+        self.overloaded.store(false, Ordering::Relaxed);
+        self.response.store(0, Ordering::Relaxed);
+        self.since.store(since.map_or(0, |time| time.0.max(1)), Ordering::Relaxed);
     }
 
     /// Counts a connection in (`+1`).

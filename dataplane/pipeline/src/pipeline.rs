@@ -8,6 +8,7 @@ use crate::live::Live;
 use crate::neighbours::Learned;
 use crate::output::Output;
 use crate::parse::{Parsed, parse};
+use crate::scheduler::Rng;
 use crate::snapshot::Snapshot;
 use crate::time::Time;
 use sheave_frame::{BURST, Burst, FramePool};
@@ -85,6 +86,7 @@ impl Pipeline {
             learned,
             limiter: Limiter::new(),
             ident: first_ident(&settings),
+            rng: Rng::new(settings.seed, settings.worker),
             changes: None,
         };
         let sweeper = Sweeper::new(shared.table, settings.worker, settings.workers);

@@ -5,6 +5,7 @@
 
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::Routes;
+use crate::scheduler::Prepared;
 use crate::time::Seconds;
 use hashbrown::{HashMap, HashSet};
 use sheave_frame::PortId;
@@ -33,6 +34,80 @@ pub enum SchedulerKind {
     Lc,
     /// Weighted least connections.
     Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
+    /// Weighted failover.
+    Fo,
+    /// Weighted overflow.
+    Ovf,
+    /// The better of two weighted random draws.
+    Twos,
+    /// The best of so many weighted random draws.
+    Random(Draws),
+    /// The first that may be used.
+    First,
+    /// Least response time.
+    Lrt,
+}
+
+/// How many destinations `random` draws: 1 to 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Draws(u8);
+
+impl Draws {
+    /// The most.
+    pub const MOST: u8 = 16;
+
+    /// So many draws; `None` when that is none, or too many.
+    pub fn new(draws: u8) -> Option<Draws> {
+        (1..=Draws::MOST).contains(&draws).then_some(Draws(draws))
+    }
+
+    /// How many.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Draws {
+    fn default() -> Draws {
+        Draws(2)
+    }
+}
+
+/// What the operator wants of a destination; whether it can is for its [`Health`] to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Intent {
+    /// It takes connections.
+    #[default]
+    Ready,
+    /// It takes no new connections; those that it has go on.
+    Drain,
+    /// It is taken out of service.
+    Maint,
+}
+
+/// What health checks say of a destination; without checks it is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Health {
+    /// It can serve.
+    #[default]
+    Up,
+    /// It cannot.
+    Down,
+}
+
+/// How many connections, active and inactive, a destination may have; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Limits {
+    /// It is overloaded when it has so many, and takes no new ones.
+    pub upper: u32,
+    /// It is overloaded no longer when it has fewer than this; 0 is three quarters of `upper`.
+    pub lower: u32,
+    /// It never has more than this.
+    pub connections: u32,
 }
 
 /// What becomes of TCP connections whose destination was removed or failed.
@@ -97,6 +172,12 @@ pub struct Service {
     /// Changes with the scheduler, and with every change of the pool or its weights that makes it begin anew (all
     /// but rr): what it remembers is forgotten then.
     pub pool_version: u16,
+    /// Backups take part when fewer than this many others may be used.
+    pub backup_below: u16,
+    /// Where connections go when no destination of the pool may be used. Not in the pool.
+    pub sorry: Option<DestId>,
+    /// How long a new or recovered destination takes to reach its weight; zero is no time.
+    pub slow_start: Seconds,
 }
 
 /// One (VIP, port, protocol) that a service listens on.
@@ -123,6 +204,14 @@ pub struct Destination {
     pub port: u16,
     /// Weight; 0 takes no new connections.
     pub weight: u32,
+    /// How many connections it may have.
+    pub limits: Limits,
+    /// What the operator wants of it.
+    pub intent: Intent,
+    /// What health checks say of it.
+    pub health: Health,
+    /// Whether it waits until others are missing.
+    pub backup: bool,
     /// Forwarding method.
     pub method: Method,
     /// Entries of another generation are dead.
@@ -146,25 +235,6 @@ pub struct Real {
     pub proto: Proto,
 }
 
-/// What weighted round robin needs to know of a pool's weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Weights {
-    /// The largest.
-    pub(crate) max: u32,
-    /// The greatest common divisor of those above 0; 0 when there are none.
-    pub(crate) gcd: u32,
-}
-
-impl Weights {
-    fn of(weights: impl Iterator<Item = u32>) -> Weights {
-        fn gcd(a: u32, b: u32) -> u32 {
-            if b == 0 { a } else { gcd(b, a % b) }
-        }
-        weights
-            .fold(Weights::default(), |w, weight| Weights { max: w.max.max(weight), gcd: gcd(w.gcd, weight) })
-    }
-}
-
 /// The picture. Sparse arrays by id; absent means removed.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -185,7 +255,7 @@ pub struct Snapshot {
     answers: HashSet<(PortId, IpAddr), foldhash::fast::FixedState>,
     neighbours: HashMap<(PortId, IpAddr), Mac, foldhash::fast::FixedState>,
     /// Of each service's pool, by service id: worked out once, used for every new connection.
-    weights: Vec<Weights>,
+    prepared: Vec<Prepared>,
     /// Routes to everything that is not a destination (clients, mostly).
     pub routes: Routes,
 }
@@ -315,10 +385,10 @@ impl Snapshot {
         self.neighbours.get(&(port, addr)).copied()
     }
 
-    /// What is known of the weights of a service's pool.
+    /// What schedulers know of a service's pool beforehand.
     #[inline]
-    pub(crate) fn weights(&self, id: ServiceId) -> Weights {
-        self.weights.get(id.index()).copied().unwrap_or_default()
+    pub(crate) fn prepared(&self, id: ServiceId) -> Option<&Prepared> {
+        self.prepared.get(id.index())
     }
 
     /// The way to any address, by route and neighbour.
@@ -415,11 +485,11 @@ impl SnapshotBuilder {
     pub fn build(mut self) -> Snapshot {
         let Snapshot { own, vips, .. } = &mut self.snapshot;
         own.retain(|addr| !vips.contains(addr));
-        let weights = self.snapshot.services.iter().map(|service| {
-            let pool = service.as_ref().map_or(&[][..], |s| &s.pool);
-            Weights::of(pool.iter().filter_map(|id| self.snapshot.destination(*id)).map(|d| d.weight))
+        let prepared = self.snapshot.services.iter().map(|service| match service {
+            Some(service) => Prepared::of(service, &self.snapshot),
+            None => Prepared::default(),
         });
-        self.snapshot.weights = weights.collect();
+        self.snapshot.prepared = prepared.collect();
         self.snapshot
     }
 }

@@ -5,5 +5,5 @@ use crate::ids::DestId;
 
 pub(super) fn pick(pool: &Pool<'_>) -> Option<DestId> {
     // `min_by_key` gives the first of equals.
-    pool.all_usable().map(|(id, _)| id).min_by_key(|id| pool.live.destination(*id).overhead())
+    pool.candidates().min_by_key(|c| c.live.overhead()).map(|c| c.id)
 }

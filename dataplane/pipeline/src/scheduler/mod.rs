@@ -1,80 +1,155 @@
 //! Which destination a new connection goes to.
 //!
-//! Exactly as IPVS, but that destinations are walked in the order of the configuration. A scheduler sees the
-//! destinations that may be used (weight above 0, not excluded for this connection) and one word of memory.
+//! As IPVS (and HAProxy, for those that it has and IPVS has not), but that destinations are walked in the order of
+//! the configuration. Each scheduler is a module that begins with its formula; all of them choose from one
+//! [`Pool`], which shows only the destinations that may be used. What a scheduler remembers is in
+//! [`crate::live`]; what it needs to know of a pool beforehand is worked out once for a snapshot.
+//!
+//! In the formulas `weight` is the one that counts now ([`slow_start`]), and `overhead` is
+//! 256 x active + inactive connections. Quotients are compared by multiplying crosswise in 128 bits, so that
+//! weights up to 2147483647 are safe. Nothing here allocates or locks.
 
+mod cursor;
+mod excluded;
+mod first;
+mod fo;
 mod lc;
+mod least;
+mod lrt;
+mod nq;
+mod ovf;
+mod prepared;
+mod random;
+mod rng;
 mod rr;
+mod sed;
+mod slow_start;
 mod wlc;
 mod wrr;
 
+pub use excluded::Excluded;
+pub(crate) use prepared::Prepared;
+pub use rng::Rng;
+
 use crate::ids::{DestId, ServiceId};
-use crate::live::Live;
-use crate::snapshot::{Destination, SchedulerKind, Service, Snapshot};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::live::{DestLive, Live};
+use crate::snapshot::{Destination, Draws, Health, Intent, SchedulerKind, Service, Snapshot};
+use crate::time::Time;
+use cursor::Cursor;
+use std::net::IpAddr;
 
-/// Destinations that this connection must not go to, because their reply key is taken. Bounded: one client port
-/// that is in use towards more real servers through other services does not happen by itself.
-#[derive(Debug)]
-pub(crate) struct Excluded {
-    ids: [Option<DestId>; Excluded::MOST],
-    len: usize,
+/// The connection that wants a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's port.
+    pub client_port: u16,
+    /// The address that it connects to.
+    pub vip: IpAddr,
 }
 
-impl Excluded {
-    const MOST: usize = 64;
-
-    pub(crate) fn none() -> Excluded {
-        Excluded { ids: [None; Excluded::MOST], len: 0 }
-    }
-
-    /// Notes one more; `false` when there is no room for it.
-    pub(crate) fn add(&mut self, id: DestId) -> bool {
-        let Some(place) = self.ids.get_mut(self.len) else { return false };
-        *place = Some(id);
-        self.len += 1;
-        true
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    #[inline]
-    fn has(&self, id: DestId) -> bool {
-        self.ids.iter().take(self.len).any(|x| *x == Some(id))
-    }
-}
-
-/// What a scheduler chooses from.
-pub(crate) struct Pool<'a> {
+/// What a scheduler chooses from: the destinations of one service, as they are now.
+pub struct Pool<'a> {
     snapshot: &'a Snapshot,
     id: ServiceId,
     service: &'a Service,
+    prepared: &'a Prepared,
     live: &'a Live,
+    now: Time,
     excluded: &'a Excluded,
+    /// Whether backups take part.
+    backups: bool,
+}
+
+/// A destination that may be used.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    id: DestId,
+    destination: &'a Destination,
+    live: &'a DestLive,
+    /// The share of its weight that counts now, out of [`slow_start::FULL`].
+    share: u64,
+}
+
+impl Candidate<'_> {
+    /// The weight that counts now, [`slow_start::FULL`] for each 1 of it: 41 bits.
+    #[inline]
+    fn weight(&self) -> u64 {
+        u64::from(self.destination.weight) * self.share
+    }
+
+    /// Whether it has more active connections than its weight.
+    #[inline]
+    fn exceeds_weight(&self) -> bool {
+        u64::from(self.live.active()) * slow_start::FULL > self.weight()
+    }
+}
+
+/// Whether a destination may be given a new connection at all, whoever chooses it: the one place that says so.
+#[inline]
+pub fn eligible(destination: &Destination, live: &DestLive) -> bool {
+    destination.weight > 0
+        && destination.intent == Intent::Ready
+        && destination.health == Health::Up
+        && !live.overloaded(&destination.limits)
 }
 
 impl<'a> Pool<'a> {
-    /// The pool of a service.
-    pub(crate) fn new(
+    /// The pool of a service; `None` when there is no such service.
+    pub fn new(
         snapshot: &'a Snapshot,
         id: ServiceId,
-        service: &'a Service,
         live: &'a Live,
+        now: Time,
         excluded: &'a Excluded,
-    ) -> Pool<'a> {
-        Pool { snapshot, id, service, live, excluded }
+    ) -> Option<Pool<'a>> {
+        let (service, prepared) = (snapshot.service(id)?, snapshot.prepared(id)?);
+        let mut pool = Pool { snapshot, id, service, prepared, live, now, excluded, backups: true };
+        pool.backups = pool.needs_backups();
+        Some(pool)
     }
 
     /// The destination for a new connection; `None` when none may be used.
-    pub(crate) fn pick(&self) -> Option<DestId> {
+    pub fn pick(&self, pick: &Pick, rng: &mut Rng) -> Option<DestId> {
+        self.schedule(pick, rng).or_else(|| self.sorry())
+    }
+
+    fn schedule(&self, _pick: &Pick, rng: &mut Rng) -> Option<DestId> {
         match self.service.scheduler {
             SchedulerKind::Rr => rr::pick(self),
-            SchedulerKind::Wrr => wrr::pick(self),
+            SchedulerKind::Wrr => wrr::pick(self, rng),
             SchedulerKind::Lc => lc::pick(self),
             SchedulerKind::Wlc => wlc::pick(self),
+            SchedulerKind::Sed => sed::pick(self),
+            SchedulerKind::Nq => nq::pick(self),
+            SchedulerKind::Fo => fo::pick(self),
+            SchedulerKind::Ovf => ovf::pick(self),
+            SchedulerKind::Twos => random::pick(self, Draws::default(), rng),
+            SchedulerKind::Random(draws) => random::pick(self, draws, rng),
+            SchedulerKind::First => first::pick(self),
+            SchedulerKind::Lrt => lrt::pick(self),
         }
+    }
+
+    /// The sorry server, when no destination of the pool may be used. One that is only excluded for this
+    /// connection is there for others: then this one goes nowhere.
+    fn sorry(&self) -> Option<DestId> {
+        let id = self.service.sorry.filter(|_| self.excluded.is_empty())?;
+        let alone = self.candidates().next().is_none();
+        let destination = self.snapshot.destination(id)?;
+        (alone && eligible(destination, self.live.destination(id))).then_some(id)
+    }
+
+    /// Whether fewer others may be used than the service wants without its backups.
+    fn needs_backups(&self) -> bool {
+        let others = |id: &&DestId| {
+            self.snapshot
+                .destination(**id)
+                .is_some_and(|d| !d.backup && eligible(d, self.live.destination(**id)))
+        };
+        let below = usize::from(self.service.backup_below);
+        self.prepared.has_backups && self.service.pool.iter().filter(others).take(below).count() < below
     }
 
     fn len(&self) -> usize {
@@ -83,14 +158,28 @@ impl<'a> Pool<'a> {
 
     /// The destination at a place of the pool, if it may be used.
     #[inline]
-    fn usable(&self, place: usize) -> Option<(DestId, &'a Destination)> {
-        let id = *self.service.pool.get(place)?;
+    fn usable(&self, place: usize) -> Option<Candidate<'a>> {
+        self.candidate(*self.service.pool.get(place)?)
+    }
+
+    /// A destination, if it may be used.
+    #[inline]
+    fn candidate(&self, id: DestId) -> Option<Candidate<'a>> {
         let destination = self.snapshot.destination(id)?;
-        (destination.weight > 0 && !self.excluded.has(id)).then_some((id, destination))
+        let live = self.live.destination(id);
+        let usable =
+            eligible(destination, live) && (self.backups || !destination.backup) && !self.excluded.has(id);
+        usable.then(|| Candidate {
+            id,
+            destination,
+            live,
+            share: slow_start::share(live, self.service.slow_start, self.now),
+        })
     }
 
     /// All that may be used, in order.
-    fn all_usable(&self) -> impl Iterator<Item = (DestId, &'a Destination)> {
+    #[inline]
+    fn candidates(&self) -> impl Iterator<Item = Candidate<'a>> {
         (0..self.len()).filter_map(|place| self.usable(place))
     }
 
@@ -99,36 +188,9 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// What rr and wrr remember: 48 bits, forgotten when the pool changes.
-struct Cursor<'a> {
-    word: &'a AtomicU64,
-    version: u16,
-}
-
-impl Cursor<'_> {
-    const BITS: u32 = 48;
-    const MASK: u64 = (1 << Cursor::BITS) - 1;
-    /// Attempts to move the cursor before a choice stands without it: other workers have moved it then.
-    const ATTEMPTS: usize = 8;
-
-    /// Chooses by the cursor and moves it. `step` gets what is remembered (0 at first) and gives the choice and
-    /// what to remember.
-    fn advance<T>(&self, mut step: impl FnMut(u64) -> Option<(T, u64)>) -> Option<T> {
-        // ORDERING: the word stands for itself, nothing is published through it.
-        let mut seen = self.word.load(Ordering::Relaxed);
-        for _ in 1..Cursor::ATTEMPTS {
-            let (choice, next) = step(self.memory(seen))?;
-            let next = (u64::from(self.version) << Cursor::BITS) | (next & Cursor::MASK);
-            match self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(choice),
-                Err(now) => seen = now,
-            }
-        }
-        step(self.memory(seen)).map(|(choice, _)| choice)
-    }
-
-    fn memory(&self, word: u64) -> u64 {
-        if word >> Cursor::BITS == u64::from(self.version) { word & Cursor::MASK } else { 0 }
+impl std::fmt::Debug for Pool<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("service", &self.service.name).finish_non_exhaustive()
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn pick(pool: &Pool<'_>) -> Option<DestId> {
         let start = Last::of(memory).map_or(0, |last| last.next(&pool.service.pool));
         let start = if start < len { start } else { 0 };
         (start..len).chain(0..start).find_map(|place| {
-            let (id, _) = pool.usable(place)?;
+            let id = pool.usable(place)?.id;
             // A place beyond 16 bits would need more destinations than there are numbers.
             let place = u16::try_from(place).unwrap_or(0);
             Some((id, Last { id, place }.memory()))

@@ -3,8 +3,8 @@
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
 use crate::snapshot::{
-    Destination as Snapped, Interface, Listen, Method, OnRemoval, Real, SchedulerKind,
-    Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts,
+    Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Real,
+    SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts,
 };
 use crate::time::Seconds;
 use sheave_frame::PortId;
@@ -57,6 +57,12 @@ pub struct Service {
     pub on_removal: OnRemoval,
     /// Its destinations.
     pub destinations: Vec<Destination>,
+    /// Backups take part when fewer than this many others may be used.
+    pub backup_below: u16,
+    /// Which of its destinations is the sorry server.
+    pub sorry: Option<DestId>,
+    /// How long destinations take to reach their weight.
+    pub slow_start: Seconds,
     /// Whether it is gone.
     pub removed: bool,
 }
@@ -72,6 +78,14 @@ pub struct Destination {
     pub port: u16,
     /// Its weight.
     pub weight: u32,
+    /// How many connections it may have.
+    pub limits: Limits,
+    /// What the operator wants of it.
+    pub intent: Intent,
+    /// What health checks say of it.
+    pub health: Health,
+    /// Whether it waits until others are missing.
+    pub backup: bool,
     /// How packets reach it.
     pub method: Method,
     /// Which life it is in.
@@ -133,6 +147,9 @@ impl Site {
             timeouts: Timeouts { tcp: Seconds(900), tcp_fin: Seconds(120), udp: Seconds(300) },
             on_removal: OnRemoval::Reset,
             destinations,
+            backup_below: 1,
+            sorry: None,
+            slow_start: Seconds(0),
             removed: false,
         });
         let last = self.services.len() - 1;
@@ -148,6 +165,10 @@ impl Site {
             addr: real(n),
             port: if method == Method::Nat { NAT_REAL_PORT } else { service_port },
             weight: 1,
+            limits: Limits::default(),
+            intent: Intent::Ready,
+            health: Health::Up,
+            backup: false,
             method,
             generation: Generation(1),
             removed: false,
@@ -222,6 +243,10 @@ impl Site {
                     addr: d.addr.into(),
                     port: d.port,
                     weight: d.weight,
+                    limits: d.limits,
+                    intent: d.intent,
+                    health: d.health,
+                    backup: d.backup,
                     method: d.method,
                     generation: d.generation,
                     real: real_id,
@@ -231,7 +256,8 @@ impl Site {
             );
         }
         let weights = here.clone().map(|d| d.weight);
-        let pool: Vec<DestId> = here.filter(|d| !d.unscheduled).map(|d| d.id).collect();
+        let scheduled = |d: &&Destination| !d.unscheduled && service.sorry != Some(d.id);
+        let pool: Vec<DestId> = here.filter(scheduled).map(|d| d.id).collect();
         // The same pool has the same version, another one nearly always another.
         let counts = service.scheduler != SchedulerKind::Rr;
         let version = weights
@@ -247,6 +273,9 @@ impl Site {
                 on_removal: service.on_removal,
                 pool,
                 pool_version: u16::try_from(version & 0xffff).unwrap_or_default(),
+                backup_below: service.backup_below,
+                sorry: service.sorry,
+                slow_start: service.slow_start,
             },
         );
         builder.listen(

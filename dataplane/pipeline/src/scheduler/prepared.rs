@@ -1,0 +1,44 @@
+//! What is worked out once for a snapshot, on the control thread, and used for every new connection.
+
+use crate::snapshot::{Service, Snapshot};
+
+/// What schedulers know of a pool beforehand.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// Of all its weights.
+    pub(super) weights: Weights,
+    /// Whether there is a backup in it.
+    pub(super) has_backups: bool,
+}
+
+impl Prepared {
+    /// What is to be known of a service's pool, whose destinations are in the snapshot.
+    pub(crate) fn of(service: &Service, snapshot: &Snapshot) -> Prepared {
+        let members = || service.pool.iter().filter_map(|id| snapshot.destination(*id));
+        Prepared {
+            weights: Weights::of(members().map(|d| d.weight)),
+            has_backups: members().any(|d| d.backup),
+        }
+    }
+}
+
+/// What weighted round robin needs to know of a pool's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Weights {
+    /// The largest.
+    pub(super) max: u32,
+    /// The greatest common divisor of those above 0; 0 when there are none.
+    pub(super) gcd: u32,
+}
+
+impl Weights {
+    fn of(weights: impl Iterator<Item = u32>) -> Weights {
+        weights
+            .fold(Weights::default(), |w, weight| Weights { max: w.max.max(weight), gcd: gcd(w.gcd, weight) })
+    }
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+pub(super) fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
