@@ -43,7 +43,7 @@ pub enum Encapsulation {
 impl Encapsulation {
     /// Bytes that it puts between the outer header and the inner packet.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn overhead(self) -> usize {
         match self {
             Encapsulation::Ipip => 0,
             Encapsulation::Gre { checksum: false } => gre::HEADER_LEN,
@@ -163,7 +163,7 @@ impl Template {
             Outer::V4 { .. } => ipv4::HEADER_LEN,
             Outer::V6 { .. } => ipv6::HEADER_LEN,
         };
-        header + self.encapsulation.len()
+        header + self.encapsulation.overhead()
     }
 
     /// Writes the headers: `packet` is [`Template::overhead`] bytes of room and then the inner packet, without

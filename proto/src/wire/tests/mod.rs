@@ -1,9 +1,13 @@
 //! Sample packets, and the properties that hold across protocols.
 
 mod built;
+mod built6;
 mod model;
+mod model6;
 mod rewritten;
+mod rewritten6;
 mod sums;
+mod tunnelled;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -47,7 +47,7 @@ impl Packet {
         bytes
     }
 
-    fn tcp(&self) -> TcpHeader {
+    pub(super) fn tcp(&self) -> TcpHeader {
         let flag = |bit: u8| self.tcp_flags & (1 << bit) != 0;
         TcpHeader {
             acknowledgment_number: self.ack,

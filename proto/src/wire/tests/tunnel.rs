@@ -88,7 +88,7 @@ fn what_is_written_is_found_again() {
                     Family::V4 => (packet[9], 20),
                     Family::V6 => (packet[6], 40),
                 };
-                let offset = encapsulation.len();
+                let offset = encapsulation.overhead();
                 let expected = Some(Opened { encapsulation, inner, offset });
                 let payload = &packet[header_len..];
                 assert_eq!(open(protocol, payload), expected);
