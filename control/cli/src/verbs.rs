@@ -119,11 +119,9 @@ impl Session<'_> {
             DestinationVerb::Show(name) => self.show_destination(name),
             DestinationVerb::Add { name, settings } => {
                 let destination = Destination {
-                    address: name.address,
                     weight: settings.weight.unwrap_or(Weight::ONE),
                     forward: settings.forward,
-                    upper_threshold: 0,
-                    lower_threshold: 0,
+                    ..Destination::new(name.address)
                 };
                 self.change(Op::DestinationAdd { service: name.service.clone(), destination })
             }
@@ -237,11 +235,11 @@ fn patch(settings: &ServiceSettings) -> ServicePatch {
         on_removal,
         interface: settings.interface.clone().map(Some),
         timeouts: TimeoutsPatch {
-            tcp: settings.tcp_timeout,
-            tcp_fin: settings.tcp_fin_timeout,
-            udp: settings.udp_timeout,
+            tcp: settings.tcp_timeout.map(Some),
+            tcp_fin: settings.tcp_fin_timeout.map(Some),
+            udp: settings.udp_timeout.map(Some),
         },
-        persistence: None,
+        ..ServicePatch::default()
     }
 }
 

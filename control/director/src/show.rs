@@ -13,7 +13,7 @@ use sheave_proto::api::{
     NeighbourStatus, NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats, ServiceStatus,
     Stats, StatsReport, Status, WorkerStatus, WorkersReport,
 };
-use sheave_proto::config::{self, DestAddr, Destination, Forward, Service};
+use sheave_proto::config::{self, Destination, Forward, Service};
 use sheave_worker::{Lost, Stats as WorkerStats};
 use std::collections::BTreeMap;
 
@@ -113,14 +113,11 @@ fn destination_id(director: &Director, service: &Service, destination: &Destinat
         Forward::Nat => Method::Nat,
         Forward::Dr => Method::DirectRoute,
         Forward::Tun => Method::Tunnel,
+        Forward::Local => return None,
     };
-    let port = destination.address.port_under(service.listen().ports)?;
+    let port = service.full_address(&destination.address).port?;
     let ids = director.compiler.ids();
     ids.destination(service_id(director, service)?, destination.address.addr, port, method).map(|(id, _)| id)
-}
-
-fn with_port(service: &Service, destination: &Destination) -> DestAddr {
-    DestAddr { port: destination.address.port_under(service.listen().ports), ..destination.address }
 }
 
 fn destination_status(
@@ -133,7 +130,7 @@ fn destination_status(
     let quiesced = u32::from(destination.weight) == 0;
     DestinationStatus {
         service: service.name.clone(),
-        address: with_port(service, destination),
+        address: service.full_address(&destination.address),
         weight: destination.weight,
         forward: service.forward_of(destination),
         upper_threshold: destination.upper_threshold,
@@ -153,7 +150,7 @@ fn service_status(director: &Director, service: &Service) -> ServiceStatus {
         listen: service.listens.clone(),
         scheduler: service.scheduler,
         forward: service.forward,
-        timeouts: service.timeouts,
+        timeouts: director.desired.config().timeouts_of(service),
         persistence: service.persistence,
         interface: service.interface.clone(),
         on_removal: service.on_removal,
@@ -208,7 +205,7 @@ pub(crate) fn stats(director: &Director, reference: Option<&str>) -> Result<Stat
                 .destinations
                 .iter()
                 .map(|d| DestinationStats {
-                    address: with_port(service, d),
+                    address: service.full_address(&d.address),
                     stats: destination_id(director, service, d)
                         .map_or_else(Stats::default, |id| director.statistics.destination(id)),
                 })

@@ -224,7 +224,7 @@ impl Compiler {
         }
         let pool = members.iter().map(|(dest, _)| *dest).collect();
         let pool_version = self.pool_version(id, service.scheduler, members);
-        let timeouts = service.model.timeouts;
+        let timeouts = service.timeouts;
         builder.service(
             id,
             Service {
@@ -307,6 +307,7 @@ impl Compiler {
 #[derive(Debug)]
 struct Plain<'a> {
     model: &'a config::Service,
+    timeouts: config::Timeouts,
     place: Place,
     scheduler: SchedulerKind,
     destinations: Vec<Wanted>,
@@ -328,27 +329,25 @@ impl Wanted {
 }
 
 fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, CompileError> {
-    desired
-        .config()
-        .services
-        .iter()
-        .map(|service| plain(service).ok_or_else(|| CompileError::NotValidated { object: service.label() }))
-        .collect()
+    let config = desired.config();
+    let refused = |service: &config::Service| CompileError::NotValidated { object: service.label() };
+    config.services.iter().map(|service| plain(config, service).ok_or_else(|| refused(service))).collect()
 }
 
-fn plain(service: &config::Service) -> Option<Plain<'_>> {
+fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Plain<'a>> {
     let [listen] = service.listens[..] else { return None };
     let place = (listen.addr, listen.ports.single()?, listen.proto);
     let destinations = service.destinations.iter().map(|destination| {
         Some(Wanted {
             addr: destination.address.addr,
             port: destination.address.port_under(listen.ports)?,
-            method: method(service.forward_of(destination)),
+            method: method(service.forward_of(destination))?,
             weight: destination.weight.get(),
         })
     });
     Some(Plain {
         model: service,
+        timeouts: config.timeouts_of(service),
         place,
         scheduler: scheduler(service.scheduler)?,
         destinations: destinations.collect::<Option<_>>()?,
@@ -365,11 +364,12 @@ fn answering(service: &config::Service, vip: IpAddr, links: &[Link]) -> Vec<Port
     links.iter().filter(over).map(|link| link.port).collect()
 }
 
-fn method(forward: config::Forward) -> Method {
+fn method(forward: config::Forward) -> Option<Method> {
     match forward {
-        config::Forward::Nat => Method::Nat,
-        config::Forward::Dr => Method::DirectRoute,
-        config::Forward::Tun => Method::Tunnel,
+        config::Forward::Nat => Some(Method::Nat),
+        config::Forward::Dr => Some(Method::DirectRoute),
+        config::Forward::Tun => Some(Method::Tunnel),
+        config::Forward::Local => None,
     }
 }
 

@@ -60,7 +60,7 @@ fn each_change_is_one_line() {
         (
             "name = \"web\"",
             "name = \"web\"\n    scheduler = \"rr\"\n    timeouts = { tcp = \"20m\", udp = \"10s\" }",
-            &["~ service web: scheduler wlc -> rr, timeouts tcp 15m -> 20m, timeouts udp 5m -> 10s"],
+            &["~ service web: scheduler wlc -> rr, timeouts tcp default -> 20m, timeouts udp default -> 10s"],
         ),
         (
             "name = \"web\"",

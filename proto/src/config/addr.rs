@@ -158,12 +158,6 @@ impl DestAddr {
     pub fn port_under(&self, ports: Ports) -> Option<u16> {
         self.port.or_else(|| ports.single())
     }
-
-    /// Whether the two name one destination of a service that listens on `ports`.
-    #[must_use]
-    pub fn same_under(&self, other: &DestAddr, ports: Ports) -> bool {
-        self.addr == other.addr && self.port_under(ports) == other.port_under(ports)
-    }
 }
 
 impl fmt::Display for DestAddr {

@@ -78,6 +78,7 @@ impl std::error::Error for ConfigError {}
 /// The table of the model that an error is about; numbers count the objects of the model, not of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
+    Director,
     Interface(usize),
     Neighbour(usize),
     Route(usize),

@@ -11,27 +11,30 @@ mod model;
 mod near;
 mod patch;
 mod read;
+mod read_service;
 mod reader;
+mod service;
 mod show;
 mod tree;
+mod tuning;
 mod validate;
 mod value;
 mod words;
 
 pub use addr::{Cidr, DestAddr, Listen, Ports};
 pub use error::{ConfigError, ConfigErrorKind};
-pub use model::{
-    Announce, Config, Destination, Director, Interface, Neighbour, Persistence, Route, Service, Timeouts,
-};
+pub use model::{Announce, Config, Director, Flood, Interface, Neighbour, Route};
 pub use patch::{DestinationPatch, ServicePatch, TimeoutsPatch};
+pub use service::{Destination, OwnTimeouts, Persistence, Service, Sorry, Timeouts, Tunnel};
 pub use show::to_toml;
+pub use tuning::{BackupBelow, Draws, MhTable, MssClamp, SlowStart, TunnelPort};
 pub use validate::validate;
 pub use value::{Cores, Duration, Owner, Timeout, ValueError, Weight};
-pub use words::{Forward, Mode, OnRemoval, Scheduler, Wait};
+pub use words::{Forward, Helper, Intent, Mode, OnRemoval, Scheduler, SchedulerFlag, TunnelType, Wait};
 
 pub(crate) use error::Errors;
 pub(crate) use near::near;
-pub(crate) use read::{destination_keys, service as read_service};
+pub(crate) use read_service::{destination_keys, service as read_service};
 pub(crate) use reader::Reader;
 pub(crate) use tree::Node;
 pub(crate) use value::{bare, quote, serde_as_string};
@@ -90,7 +93,7 @@ impl Service {
     pub fn from_json(value: &serde_json::Value) -> Result<Service, Vec<ConfigError>> {
         let mut errors = Errors::default();
         let node = Node::from_json(value);
-        let service = read::service(&node, "without a listen", &mut errors);
+        let service = read_service(&node, "without a listen", &mut errors);
         match service {
             Some((service, _)) if errors.is_empty() => Ok(service),
             _ => Err(errors.into_list(None)),

@@ -1,15 +1,17 @@
-//! The model: what a configuration says, with every default filled in.
+//! The model: what a configuration says, with every default filled in. Services and their destinations are in
+//! [`service`](super::service).
 //!
 //! A `Config` holds only values that passed the checks of their types. Whether they fit together is what
 //! [`validate`](super::validate) says. The spellings of its JSON form are those of the file.
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serialize;
 
-use super::addr::{Cidr, DestAddr, Listen};
-use super::value::{Cores, Duration, Owner, Timeout, Weight};
-use super::words::{Forward, Mode, OnRemoval, Scheduler, Wait};
+use super::addr::{Cidr, Listen};
+use super::service::{Service, Timeouts};
+use super::value::{Cores, Duration, Owner};
+use super::words::{Mode, Wait};
 use crate::wire::eth::Mac;
 
 /// A whole configuration.
@@ -41,6 +43,12 @@ impl Config {
             self.services.iter().position(|service| service.listens.contains(&listen))
         })
     }
+
+    /// The timeouts of a service: its own, and the director's for those that it does not set.
+    #[must_use]
+    pub fn timeouts_of(&self, service: &Service) -> Timeouts {
+        service.timeouts.or(self.director.timeouts)
+    }
 }
 
 /// The director itself.
@@ -68,6 +76,10 @@ pub struct Director {
     pub hash_key: String,
     /// How virtual addresses are announced.
     pub announce: Announce,
+    /// The timeouts of services that do not set their own.
+    pub timeouts: Timeouts,
+    /// What is done about floods of new connections.
+    pub flood: Flood,
 }
 
 impl Director {
@@ -93,6 +105,8 @@ impl Default for Director {
             max_connections: Self::CONNECTIONS,
             hash_key: Self::HASH_KEY.to_owned(),
             announce: Announce::default(),
+            timeouts: Timeouts::default(),
+            flood: Flood::default(),
         }
     }
 }
@@ -115,6 +129,28 @@ impl Default for Announce {
     }
 }
 
+/// What is done about floods of new connections. All numbers count new connections; a rate is a second's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flood {
+    /// How many a worker takes entries for in a second; beyond it flood mode begins. 0 is no bound.
+    pub new_connections: u32,
+    /// How many a second are let in from each source address, before a worker sees them. 0 is no bound.
+    pub source_rate: u32,
+    /// How many of one source may come at once; 0 is as many as its rate lets in within a second.
+    pub source_burst: u32,
+    /// How many a second are let in to each virtual address, before a worker sees them. 0 is no bound.
+    pub vip_rate: u32,
+    /// How many to one virtual address may come at once; 0 is as many as its rate lets in within a second.
+    pub vip_burst: u32,
+}
+
+impl Default for Flood {
+    fn default() -> Self {
+        Flood { new_connections: 200_000, source_rate: 0, source_burst: 0, vip_rate: 0, vip_burst: 0 }
+    }
+}
+
 /// An interface that the director serves.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,13 +168,23 @@ pub struct Interface {
     /// The largest packet; none is what the kernel says, in replay 1500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// Queue i is served by the worker on core `queue_cores[i mod len]`; empty deals the queues out over all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queue_cores: Vec<u16>,
 }
 
 impl Interface {
     /// An interface of which only the name is given.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Interface {
-        Interface { name: name.into(), mode: Mode::Auto, mac: None, addresses: Vec::new(), mtu: None }
+        Interface {
+            name: name.into(),
+            mode: Mode::Auto,
+            mac: None,
+            addresses: Vec::new(),
+            mtu: None,
+            queue_cores: Vec::new(),
+        }
     }
 
     /// How errors and plans call it.
@@ -186,158 +232,5 @@ impl Route {
     #[must_use]
     pub fn label(&self) -> String {
         format!("route {}", self.to)
-    }
-}
-
-/// A virtual service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Service {
-    /// What it listens on; never empty, and one unless it is a bundle.
-    #[serde(rename = "listen", serialize_with = "one_or_list")]
-    pub listens: Vec<Listen>,
-    /// Its name; the listen string unless one is given.
-    pub name: String,
-    /// How destinations are chosen.
-    pub scheduler: Scheduler,
-    /// The forwarding method of destinations that name none.
-    pub forward: Forward,
-    /// The timeouts of its connection entries.
-    pub timeouts: Timeouts,
-    /// Whether clients stay with their destination.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub persistence: Option<Persistence>,
-    /// The one interface on which its address is answered and announced, if named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interface: Option<String>,
-    /// What happens to connections of a destination that goes away.
-    pub on_removal: OnRemoval,
-    /// Its destinations in the order of the configuration.
-    #[serde(rename = "destination")]
-    pub destinations: Vec<Destination>,
-}
-
-fn one_or_list<S: Serializer>(listens: &[Listen], serializer: S) -> Result<S::Ok, S::Error> {
-    match listens {
-        [one] => one.serialize(serializer),
-        list => list.serialize(serializer),
-    }
-}
-
-impl Service {
-    /// A service with every default and no destination.
-    #[must_use]
-    pub fn new(listen: Listen) -> Service {
-        Service {
-            listens: vec![listen],
-            name: listen.to_string(),
-            scheduler: Scheduler::Wlc,
-            forward: Forward::Nat,
-            timeouts: Timeouts::default(),
-            persistence: None,
-            interface: None,
-            on_removal: OnRemoval::Reset,
-            destinations: Vec::new(),
-        }
-    }
-
-    /// The first listen; the only one unless the service is a bundle.
-    ///
-    /// # Panics
-    /// When `listens` was emptied by hand.
-    #[must_use]
-    pub fn listen(&self) -> &Listen {
-        self.listens.first().expect("a service has a listen")
-    }
-
-    /// The name of a service that gives none: its listens.
-    #[must_use]
-    pub fn default_name(listens: &[Listen]) -> String {
-        listens.iter().map(Listen::to_string).collect::<Vec<_>>().join(",")
-    }
-
-    /// How errors, plans and events call it.
-    #[must_use]
-    pub fn label(&self) -> String {
-        format!("service {}", super::value::bare(&self.name))
-    }
-
-    /// How errors, plans and events call one of its destinations.
-    #[must_use]
-    pub fn destination_label(&self, destination: &DestAddr) -> String {
-        format!("destination {destination} of {}", self.label())
-    }
-
-    /// The forwarding method of one of its destinations.
-    #[must_use]
-    pub fn forward_of(&self, destination: &Destination) -> Forward {
-        destination.forward.unwrap_or(self.forward)
-    }
-
-    /// Which of its destinations an address means; without a port, the service's is meant.
-    #[must_use]
-    pub fn find_destination(&self, address: &DestAddr) -> Option<usize> {
-        let ports = self.listen().ports;
-        self.destinations.iter().position(|destination| destination.address.same_under(address, ports))
-    }
-}
-
-/// How long entries of a service live without a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Timeouts {
-    /// Established TCP connections.
-    pub tcp: Timeout,
-    /// TCP connections in FIN_WAIT.
-    pub tcp_fin: Timeout,
-    /// UDP.
-    pub udp: Timeout,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts { tcp: Timeout::known(900), tcp_fin: Timeout::known(120), udp: Timeout::known(300) }
-    }
-}
-
-/// Clients stay with the destination they were given first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Persistence {
-    /// For so long after the last use.
-    pub timeout: Timeout,
-    /// Clients with so many bits of their address in common count as one; none is the whole address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub netmask: Option<u8>,
-}
-
-impl Default for Persistence {
-    fn default() -> Self {
-        Persistence { timeout: Timeout::known(360), netmask: None }
-    }
-}
-
-/// A destination: a real server as a member of a service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Destination {
-    /// Where it is.
-    pub address: DestAddr,
-    /// Its share of new connections.
-    pub weight: Weight,
-    /// How packets reach it; none is the service's method.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forward: Option<Forward>,
-    /// It counts as overloaded from so many connections on; 0 is never.
-    pub upper_threshold: u32,
-    /// An overloaded one is given connections again below so many; 0 is three quarters of the upper.
-    pub lower_threshold: u32,
-}
-
-impl Destination {
-    /// A destination with every default.
-    #[must_use]
-    pub fn new(address: DestAddr) -> Destination {
-        Destination { address, weight: Weight::ONE, forward: None, upper_threshold: 0, lower_threshold: 0 }
     }
 }

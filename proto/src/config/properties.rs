@@ -52,11 +52,18 @@ prop_compose! {
         max_connections in 1..=Director::MOST_CONNECTIONS,
         hash_key in any::<String>(),
         announce in (0u8..=100, duration(), duration()),
+        timeouts in (timeout(), timeout(), timeout()),
+        flood in any::<[u32; 5]>(),
     ) -> Director {
         let (repeat, delay, refresh) = announce;
         Director {
             name, cores, socket: socket.into(), socket_owner: owners.0, socket_group: owners.1, wait,
             max_connections, hash_key, announce: Announce { repeat, delay, refresh },
+            timeouts: Timeouts { tcp: timeouts.0, tcp_fin: timeouts.1, udp: timeouts.2 },
+            flood: Flood {
+                new_connections: flood[0], source_rate: flood[1], source_burst: flood[2],
+                vip_rate: flood[3], vip_burst: flood[4],
+            },
         }
     }
 }
@@ -67,49 +74,118 @@ prop_compose! {
         mac in proptest::option::of(mac()),
         addresses in proptest::collection::btree_set(cidr(), 0..3),
         mtu in proptest::option::of(68..u16::MAX),
+        queue_cores in proptest::collection::vec(0u16..64, 0..3),
     ) -> Interface {
-        Interface { name: format!("d{at}"), mode, mac, addresses: addresses.into_iter().collect(), mtu }
+        let addresses = addresses.into_iter().collect();
+        Interface { name: format!("d{at}"), mode, mac, addresses, mtu, queue_cores }
     }
+}
+
+fn number<T>(bounds: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = T>
+where
+    T: TryFrom<u32, Error = ValueError> + std::fmt::Debug,
+{
+    bounds.prop_map(|number| T::try_from(number).unwrap())
+}
+
+fn word<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
+    proptest::sample::select(all)
 }
 
 prop_compose! {
     fn destination()(
-        addr in v4(),
-        port in proptest::option::of(1..u16::MAX),
-        weight in 0..=Weight::MAX,
-        forward in proptest::option::of(proptest::sample::select(Forward::ALL)),
+        address in (v4(), proptest::option::of(1..u16::MAX)),
+        weight in number(0..=Weight::MAX),
+        forward in proptest::option::of(word(Forward::ALL)),
+        tunnel in (
+            proptest::option::of(word(TunnelType::ALL)),
+            proptest::option::of(number(1..=65_535)),
+            any::<bool>(),
+        ),
+        state in word(Intent::ALL),
+        backup in any::<bool>(),
+        numbers in any::<[u32; 3]>(),
     ) -> Destination {
-        // Only NAT maps ports.
-        let port = if matches!(forward, None | Some(Forward::Nat)) { port } else { None };
-        Destination { weight: weight.try_into().unwrap(), forward, ..Destination::new(DestAddr { addr, port }) }
+        Destination {
+            address: DestAddr { addr: address.0, port: address.1 },
+            weight, forward, tunnel: tunnel.0, tunnel_port: tunnel.1, tunnel_checksum: tunnel.2,
+            state, backup,
+            upper_threshold: numbers[0], lower_threshold: numbers[1], connection_limit: numbers[2],
+        }
+    }
+}
+
+fn mss_clamp() -> impl Strategy<Value = MssClamp> {
+    prop_oneof![
+        Just(MssClamp::Auto),
+        Just(MssClamp::Off),
+        (MssClamp::LEAST..=MssClamp::MOST).prop_map(MssClamp::At),
+    ]
+}
+
+fn sorry() -> impl Strategy<Value = Sorry> {
+    let port = proptest::option::of(1..u16::MAX);
+    (v4(), port, proptest::option::of(word(Forward::ALL)))
+        .prop_map(|(addr, port, forward)| Sorry { address: DestAddr { addr, port }, forward })
+}
+
+fn own_timeouts() -> impl Strategy<Value = OwnTimeouts> {
+    let one = || proptest::option::of(timeout());
+    (one(), one(), one()).prop_map(|(tcp, tcp_fin, udp)| OwnTimeouts { tcp, tcp_fin, udp })
+}
+
+fn persistence() -> impl Strategy<Value = Persistence> {
+    let netmask = proptest::option::of(any::<u8>());
+    (timeout(), netmask).prop_map(|(timeout, netmask)| Persistence { timeout, netmask })
+}
+
+prop_compose! {
+    fn listens(at: usize)(
+        vip in v4(),
+        proto in prop_oneof![Just(Proto::Tcp), Just(Proto::Udp)],
+        more in proptest::collection::vec(
+            prop_oneof![Just(Ports::Any), (1u16..9, 10u16..99).prop_map(|(a, b)| Ports::Range(a, b))],
+            0..2,
+        ),
+    ) -> Vec<Listen> {
+        let port = 80 + u16::try_from(at).unwrap();
+        let ports = std::iter::once(Ports::One(port)).chain(more);
+        ports.map(|ports| Listen { addr: vip, ports, proto }).collect()
     }
 }
 
 prop_compose! {
     fn service(at: usize)(
-        vip in v4(),
-        proto in prop_oneof![Just(Proto::Tcp), Just(Proto::Udp)],
+        listens in listens(at),
         name in proptest::option::of(name()),
-        scheduler in proptest::sample::select(&Scheduler::ALL[..4]),
-        timeouts in (timeout(), timeout(), timeout()),
-        on_removal in proptest::sample::select(OnRemoval::ALL),
+        scheduling in (
+            word(Scheduler::ALL),
+            proptest::collection::btree_set(word(SchedulerFlag::ALL), 0..3),
+            proptest::option::of(word(&MhTable::SIZES).prop_map(|size| MhTable::try_from(size).unwrap())),
+            proptest::option::of(number(1..=64)),
+        ),
+        forward in word(Forward::ALL),
+        timeouts in own_timeouts(),
+        persistence in proptest::option::of(persistence()),
+        flags in any::<[bool; 4]>(),
+        mss_clamp in mss_clamp(),
+        helper in proptest::option::of(word(Helper::ALL)),
+        spares in (
+            proptest::option::of(sorry()),
+            number(1..=65_535),
+            proptest::option::of((1u32..=3600).prop_map(|secs| format!("{secs}s").parse().unwrap())),
+        ),
+        on_removal in word(OnRemoval::ALL),
         destinations in proptest::collection::vec(destination(), 0..4),
     ) -> Service {
-        let port = 80 + u16::try_from(at).unwrap();
-        let fresh = Service::new(Listen { addr: vip, ports: Ports::One(port), proto });
-        let mut seen = std::collections::HashSet::new();
-        let ports = Ports::One(port);
         Service {
             // The number keeps names apart.
-            name: name.map_or(fresh.name.clone(), |name| format!("{name}{at}")),
-            scheduler,
-            timeouts: Timeouts { tcp: timeouts.0, tcp_fin: timeouts.1, udp: timeouts.2 },
-            on_removal,
-            destinations: destinations
-                .into_iter()
-                .filter(|d| seen.insert((d.address.addr, d.address.port_under(ports))))
-                .collect(),
-            ..fresh
+            name: name.map_or(Service::default_name(&listens), |name| format!("{name}{at}")),
+            scheduler: scheduling.0, scheduler_flags: scheduling.1, mh_table: scheduling.2, draws: scheduling.3,
+            forward, timeouts, persistence,
+            one_packet: flags[0], sloppy: flags[1], syn_proxy: flags[2], pmtu_discovery: flags[3],
+            mss_clamp, helper, sorry: spares.0, backup_below: spares.1, slow_start: spares.2,
+            interface: None, on_removal, destinations, listens,
         }
     }
 }
@@ -138,17 +214,22 @@ prop_compose! {
     }
 }
 
+/// The model that a tree means, whether its parts fit together or not.
+fn unchecked(root: &Node) -> Result<Config, Vec<ConfigError>> {
+    let mut errors = Errors::default();
+    let config = read::config(root, &mut errors).0;
+    if errors.is_empty() { Ok(config) } else { Err(errors.into_list(None)) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn what_is_printed_reads_back(config in config()) {
-        prop_assert_eq!(validate(&config), vec![]);
         let text = to_toml(&config);
-        let back = parse(&text, "shown");
-        prop_assert!(back.is_ok(), "{:?}\n{}", back, text);
-        prop_assert_eq!(&back.unwrap(), &config);
-        prop_assert_eq!(Config::from_json(&serde_json::to_value(&config).unwrap()).unwrap(), config);
+        let document = DeTable::parse(&text).unwrap();
+        prop_assert_eq!(unchecked(&Node::from_toml(&document, &tree::Lines::of(&text))), Ok(config.clone()), "{}", text);
+        prop_assert_eq!(unchecked(&Node::from_json(&serde_json::to_value(&config).unwrap())), Ok(config));
     }
 
     #[test]

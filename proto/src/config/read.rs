@@ -1,4 +1,5 @@
-//! From the value tree to the model: one function a table.
+//! From the value tree to the model: one function a table. Services and their destinations are in
+//! [`read_service`](super::read_service).
 //!
 //! An object whose identity (name, listen, address) can be read is made even when other keys of it are
 //! wrong, with their defaults, so that what does not fit together is found in the same run. Such a model is
@@ -7,20 +8,21 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::addr::{Cidr, DestAddr, Listen, host_address};
+use super::addr::{Cidr, host_address};
 use super::error::{Errors, Place, Spot};
-use super::model::{
-    Announce, Config, Destination, Director, Interface, Neighbour, Persistence, Route, Service, Timeouts,
-};
+use super::model::{Announce, Config, Director, Flood, Interface, Neighbour, Route};
+use super::patch::TimeoutsPatch;
+use super::read_service::service;
 use super::reader::Reader;
+use super::service::Timeouts;
 use super::tree::{Node, Value};
-use super::value::{Cores, Duration, Owner, ValueError, Weight, bare, quote};
-use super::words::{Forward, OnRemoval};
+use super::value::{Cores, Duration, Owner, ValueError, bare, quote};
 use crate::wire::eth::Mac;
 
 /// Which table of the tree each object of the model was read from.
 #[derive(Debug, Default)]
 pub(super) struct Origins<'t> {
+    director: Option<&'t Node>,
     interfaces: Vec<&'t Node>,
     neighbours: Vec<&'t Node>,
     routes: Vec<&'t Node>,
@@ -31,6 +33,7 @@ impl Origins<'_> {
     /// The line of a key, or of its table when the key is not there.
     pub(super) fn line(&self, place: Place) -> Option<usize> {
         let node = match place.spot {
+            Spot::Director => self.director.as_ref(),
             Spot::Interface(at) => self.interfaces.get(at),
             Spot::Neighbour(at) => self.neighbours.get(at),
             Spot::Route(at) => self.routes.get(at),
@@ -50,6 +53,7 @@ pub(super) fn config<'t>(root: &'t Node, errors: &mut Errors) -> (Config, Origin
     };
     if let Some(entry) = reader.entry("director") {
         config.director = director(&entry.node, reader.errors());
+        origins.director = Some(&entry.node);
     }
     for (at, node) in reader.list("interface", "write [[interface]], in JSON a list").iter().enumerate() {
         if let Some(interface) = interface(node, at, reader.errors()) {
@@ -92,12 +96,14 @@ fn director(node: &Node, errors: &mut Errors) -> Director {
     director.max_connections = reader.integer("max-connections", bounds).unwrap_or(director.max_connections);
     director.hash_key = reader.text("hash-key").map_or(director.hash_key, str::to_owned);
     director.announce = reader.table("announce", announce).unwrap_or_default();
+    director.timeouts = reader.table("timeouts", timeouts).unwrap_or_default();
+    director.flood = reader.table("flood", flood).unwrap_or_default();
     reader.finish();
     director
 }
 
 /// A name for people: not empty, not long, nothing that breaks a line.
-fn name(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<String> {
+pub(super) fn name(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<String> {
     const LONGEST: usize = 128;
     let text = reader.text(key)?;
     let line = reader.entry(key)?.line;
@@ -114,36 +120,37 @@ fn name(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<String> {
 }
 
 fn cores(reader: &mut Reader<'_, '_>) -> Cores {
-    const LAST: u16 = 4095;
-    let remedy = "write \"auto\" or a list of core numbers, as in [1, 2]";
     let Some(entry) = reader.entry("cores") else { return Cores::Auto };
     if matches!(&entry.node.value, Value::Text(text) if text == "auto") {
         return Cores::Auto;
     }
-    let mut cores = Vec::new();
-    let items = match &entry.node.value {
-        Value::Array(items) if !items.is_empty() => items,
-        Value::Array(_) => {
-            reader.wrong("cores", entry.line, ValueError::new("cores is empty", remedy));
-            return Cores::Auto;
-        }
-        _ => {
-            let message = format!("cores is {}", entry.node.kind());
-            reader.wrong("cores", entry.line, ValueError::new(message, remedy));
-            return Cores::Auto;
-        }
-    };
-    for item in items {
-        match reader.integer_in("cores", item, 0..=LAST) {
-            Some(core) if cores.contains(&core) => {
-                let message = format!("core {core} is listed twice in cores");
-                reader.wrong("cores", item.line, ValueError::new(message, "list each core once"));
-            }
-            Some(core) => cores.push(core),
-            None => {}
+    let list = core_list(reader, "cores", "write \"auto\" or a list of core numbers, as in [1, 2]");
+    let mut cores = Vec::with_capacity(list.len());
+    for (core, line) in list {
+        if cores.contains(&core) {
+            let message = format!("core {core} is listed twice in cores");
+            reader.wrong("cores", line, ValueError::new(message, "list each core once"));
+        } else {
+            cores.push(core);
         }
     }
     Cores::List(cores)
+}
+
+/// The numbers of cores in a list that is not empty, each with its line.
+fn core_list(reader: &mut Reader<'_, '_>, key: &'static str, remedy: &str) -> Vec<(u16, Option<usize>)> {
+    const LAST: u16 = 4095;
+    let Some(entry) = reader.entry(key) else { return Vec::new() };
+    let message = match &entry.node.value {
+        Value::Array(items) if !items.is_empty() => {
+            let core = |item| Some((reader.integer_in(key, item, 0..=LAST)?, item.line));
+            return items.iter().filter_map(core).collect();
+        }
+        Value::Array(_) => format!("{key} is empty"),
+        _ => format!("{key} is {}", entry.node.kind()),
+    };
+    reader.wrong(key, entry.line, ValueError::new(message, remedy));
+    Vec::new()
 }
 
 fn socket(reader: &mut Reader<'_, '_>) -> Option<PathBuf> {
@@ -183,6 +190,24 @@ fn announce(reader: &mut Reader<'_, '_>) -> Announce {
     Announce { repeat: reader.integer("repeat", 0..=100).unwrap_or(default.repeat), delay, refresh }
 }
 
+fn timeouts(reader: &mut Reader<'_, '_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    TimeoutsPatch::read(reader).apply_to_director(&mut timeouts);
+    timeouts
+}
+
+fn flood(reader: &mut Reader<'_, '_>) -> Flood {
+    let default = Flood::default();
+    let mut number = |key, default| reader.integer(key, 0..=u32::MAX).unwrap_or(default);
+    Flood {
+        new_connections: number("new-connections", default.new_connections),
+        source_rate: number("source-rate", default.source_rate),
+        source_burst: number("source-burst", default.source_burst),
+        vip_rate: number("vip-rate", default.vip_rate),
+        vip_burst: number("vip-burst", default.vip_burst),
+    }
+}
+
 fn interface(node: &Node, at: usize, errors: &mut Errors) -> Option<Interface> {
     let label = node.text_of("name").map_or_else(|| format!("#{}", at + 1), bare);
     let mut reader = Reader::new(node, format!("interface {label}"), errors)?;
@@ -202,6 +227,8 @@ fn interface(node: &Node, at: usize, errors: &mut Errors) -> Option<Interface> {
         }
     }
     interface.mtu = reader.integer("mtu", 0..=u16::MAX);
+    let list = core_list(&mut reader, "queue-cores", "write a list of core numbers, as in [1, 2]");
+    interface.queue_cores = list.into_iter().map(|(core, _)| core).collect();
     reader.finish();
     name.map(|_| interface)
 }
@@ -275,119 +302,4 @@ fn route(node: &Node, at: usize, errors: &mut Errors) -> Option<Route> {
     let interface = interface_name(&mut reader, "interface", "name the interface that leads there");
     reader.finish();
     Some(Route { to: to?, via, interface: interface? })
-}
-
-/// Reads a service; `number` is what errors call it when it has neither a name nor a listen.
-pub(crate) fn service<'t>(
-    node: &'t Node,
-    number: &str,
-    errors: &mut Errors,
-) -> Option<(Service, Vec<&'t Node>)> {
-    let mut reader = Reader::new(node, service_label(node, number), errors)?;
-    let listens = listens(&mut reader);
-    let name = name(&mut reader, "name");
-    let label = reader.object().to_owned();
-    let mut destinations = Vec::new();
-    let list = reader.list("destination", "write [[service.destination]], in JSON a list");
-    for (at, node) in list.iter().enumerate() {
-        if let Some(found) = destination(node, at, &label, reader.errors()) {
-            destinations.push((found, node));
-        }
-    }
-    let forward = reader.parsed("forward").unwrap_or(Forward::Nat);
-    let on_removal = reader.parsed("on-removal").unwrap_or(OnRemoval::Reset);
-    let scheduler = reader.parsed("scheduler").unwrap_or(super::words::Scheduler::Wlc);
-    let mut timeouts = Timeouts::default();
-    reader.table("timeouts", |inner| timeouts = read_timeouts(inner, timeouts));
-    let persistence = reader.table("persistence", persistence);
-    let interface = match reader.entry("interface") {
-        Some(_) => interface_name(&mut reader, "interface", ""),
-        None => None,
-    };
-    reader.finish();
-    let mut service = Service::new(*listens.first()?);
-    service.name = name.unwrap_or_else(|| Service::default_name(&listens));
-    let (found, nodes) = destinations.into_iter().unzip();
-    service = Service {
-        listens,
-        scheduler,
-        forward,
-        timeouts,
-        persistence,
-        interface,
-        on_removal,
-        destinations: found,
-        ..service
-    };
-    Some((service, nodes))
-}
-
-fn service_label(node: &Node, number: &str) -> String {
-    let first_of_list = || match &node.entries()?.iter().find(|entry| entry.key == "listen")?.node.value {
-        Value::Array(items) => match &items.first()?.value {
-            Value::Text(text) => Some(text.as_str()),
-            _ => None,
-        },
-        _ => None,
-    };
-    let text = node.text_of("name").or_else(|| node.text_of("listen")).or_else(first_of_list);
-    format!("service {}", text.map_or_else(|| number.to_owned(), bare))
-}
-
-fn listens(reader: &mut Reader<'_, '_>) -> Vec<Listen> {
-    let Some(entry) = reader.entry("listen") else {
-        reader.missing("listen", "write ADDRESS:PORT/PROTO, as in listen = \"198.18.0.100:80/tcp\"");
-        return Vec::new();
-    };
-    let Value::Array(items) = &entry.node.value else {
-        return reader.parsed_in("listen", &entry.node).into_iter().collect();
-    };
-    if items.is_empty() {
-        let error = ValueError::new("listen is an empty list", "write at least one ADDRESS:PORT/PROTO");
-        reader.wrong("listen", entry.line, error);
-    }
-    items.iter().filter_map(|item| reader.parsed_in("listen", item)).collect()
-}
-
-/// Reads timeouts over those that hold so far.
-pub(crate) fn read_timeouts(reader: &mut Reader<'_, '_>, so_far: Timeouts) -> Timeouts {
-    Timeouts {
-        tcp: reader.parsed("tcp").unwrap_or(so_far.tcp),
-        tcp_fin: reader.parsed("tcp-fin").unwrap_or(so_far.tcp_fin),
-        udp: reader.parsed("udp").unwrap_or(so_far.udp),
-    }
-}
-
-/// Reads `persistence`.
-pub(crate) fn persistence(reader: &mut Reader<'_, '_>) -> Persistence {
-    Persistence {
-        timeout: reader.parsed("timeout").unwrap_or(Persistence::default().timeout),
-        netmask: reader.integer("netmask", 0..=u8::MAX),
-    }
-}
-
-fn destination(node: &Node, at: usize, service: &str, errors: &mut Errors) -> Option<Destination> {
-    let label = node.text_of("address").map_or_else(|| format!("#{}", at + 1), bare);
-    let mut reader = Reader::new(node, format!("destination {label} of {service}"), errors)?;
-    let destination = destination_keys(&mut reader);
-    reader.finish();
-    destination
-}
-
-/// Reads the keys of a destination from a table that may hold others beside them.
-pub(crate) fn destination_keys(reader: &mut Reader<'_, '_>) -> Option<Destination> {
-    let address: Option<DestAddr> = reader.parsed("address");
-    if reader.entry("address").is_none() {
-        reader.missing("address", "write ADDRESS or ADDRESS:PORT, as in address = \"198.19.1.11:8080\"");
-    }
-    let weight = weight(reader).unwrap_or_default();
-    let forward = reader.parsed("forward");
-    let upper_threshold = reader.integer("upper-threshold", 0..=u32::MAX).unwrap_or(0);
-    let lower_threshold = reader.integer("lower-threshold", 0..=u32::MAX).unwrap_or(0);
-    Some(Destination { address: address?, weight, forward, upper_threshold, lower_threshold })
-}
-
-/// Reads `weight`.
-pub(crate) fn weight(reader: &mut Reader<'_, '_>) -> Option<Weight> {
-    reader.integer("weight", 0..=Weight::MAX).and_then(|weight| Weight::try_from(weight).ok())
 }

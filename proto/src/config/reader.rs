@@ -151,6 +151,26 @@ impl<'t, 'e> Reader<'t, 'e> {
         within
     }
 
+    /// The number of a key whose type knows its bounds.
+    pub(crate) fn number<T>(&mut self, key: &'static str) -> Option<T>
+    where
+        T: TryFrom<u32, Error = ValueError>,
+    {
+        let number = self.integer(key, 0..=u32::MAX)?;
+        let line = self.entry(key)?.line;
+        T::try_from(number).map_err(|error| self.wrong(key, line, error)).ok()
+    }
+
+    /// Whether a key says true.
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let entry = self.entry(key)?;
+        let Value::Boolean(boolean) = entry.node.value else {
+            self.wrong_kind(key, &entry.node, "write true or false");
+            return None;
+        };
+        Some(boolean)
+    }
+
     /// The items of a key that is a list; none when it is not there.
     pub(crate) fn list(&mut self, key: &'static str, remedy: &str) -> &'t [Node] {
         let Some(entry) = self.entry(key) else { return &[] };

@@ -68,7 +68,7 @@ fn the_example_is_read() {
     let config = parse(EXAMPLE, "f").unwrap();
     let service = &config.services[0];
     assert_eq!((service.name.as_str(), service.scheduler), ("web", Scheduler::Wlc));
-    assert_eq!(service.timeouts, Timeouts::default());
+    assert_eq!(config.timeouts_of(service), Timeouts::default());
     let [first, second] = &service.destinations[..] else { panic!() };
     assert_eq!((first.weight.get(), service.forward_of(first)), (3, Forward::Nat));
     assert_eq!((second.weight.get(), service.forward_of(second)), (1, Forward::Dr));
@@ -141,8 +141,8 @@ name = "lost"
 weight = 2147483648
 "#;
     let want = [
-        "f:2: director: core 1 is listed twice in cores: list each core once",
         "f:2: director: cores is a string: write an integer from 0 to 4095",
+        "f:2: director: core 1 is listed twice in cores: list each core once",
         "f:3: director: wait mode \"sometimes\" is not known: use one of adaptive, busy",
         "f:4: director: max-connections 0 is out of bounds: write an integer from 1 to 134217728",
         "f:5: director: key \"hashkey\" is not known: write hash-key if that is meant, or remove it",
@@ -161,7 +161,7 @@ weight = 2147483648
         "f:23: route 10.0.0.1/8: via 2001:db8::2 is not of the family of 10.0.0.1/8: \
          write a next hop of IPv4",
         "f:29: service web: key \"sheduler\" is not known: write scheduler if that is meant, or remove it",
-        "f:30: service web: forwarding method \"masq\" is not known: use one of nat, dr, tun",
+        "f:30: service web: forwarding method \"masq\" is not known: use one of nat, dr, tun, local",
         "f:31: service web: in timeouts.tcp, a timeout of 13h is out of bounds: \
          write one from \"1s\" to \"12h\"",
         "f:31: service web: key timeouts.\"syn\" is not known: remove it, or use one of tcp, tcp-fin, udp",

@@ -20,6 +20,7 @@ pub(crate) enum Value {
     Text(String),
     /// None is a number too large for any key.
     Integer(Option<i64>),
+    Boolean(bool),
     Null,
     /// A kind of value that no key takes, by its name.
     Other(&'static str),
@@ -41,6 +42,7 @@ impl Node {
             Value::Array(_) => "a list",
             Value::Text(_) => "a string",
             Value::Integer(_) => "an integer",
+            Value::Boolean(_) => "a boolean",
             Value::Null => "null",
             Value::Other(kind) => kind,
         }
@@ -67,7 +69,7 @@ impl Node {
         use serde_json::Value as Json;
         let value = match value {
             Json::Null => Value::Null,
-            Json::Bool(_) => Value::Other("a boolean"),
+            Json::Bool(boolean) => Value::Boolean(*boolean),
             Json::Number(number) if number.is_f64() => Value::Other("a fraction"),
             Json::Number(number) => Value::Integer(number.as_i64()),
             Json::String(text) => Value::Text(text.clone()),
@@ -105,7 +107,7 @@ fn toml_node(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Node {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(_) => Value::Other("a boolean"),
+        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Array(items) => Value::Array(items.iter().map(|item| toml_node(item, lines)).collect()),
         DeValue::Table(table) => toml_table(table, lines),

@@ -130,6 +130,18 @@ impl FromStr for Duration {
 
 serde_as_string!(Duration);
 
+/// A duration as whole seconds between two bounds, rounded up.
+pub(super) fn whole_secs(duration: Duration, least: u32, most: u32, what: &str) -> Result<u32, ValueError> {
+    let bounds = u64::from(least) * 1000..=u64::from(most) * 1000;
+    match u32::try_from(duration.as_millis().div_ceil(1000)) {
+        Ok(secs) if bounds.contains(&duration.as_millis()) => Ok(secs),
+        _ => Err(ValueError::new(
+            format!("a {what} of {duration} is out of bounds"),
+            format!("write one from \"{}\" to \"{}\"", Duration::from_secs(least), Duration::from_secs(most)),
+        )),
+    }
+}
+
 /// A timeout of connection entries: 1 s to 12 h in whole seconds; what is written finer is rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeout(u32);
@@ -157,15 +169,7 @@ impl TryFrom<Duration> for Timeout {
     type Error = ValueError;
 
     fn try_from(duration: Duration) -> Result<Self, ValueError> {
-        let bounds = u64::from(Self::MIN_SECS) * 1000..=u64::from(Self::MAX_SECS) * 1000;
-        let secs = u32::try_from(duration.as_millis().div_ceil(1000));
-        match secs {
-            Ok(secs) if bounds.contains(&duration.as_millis()) => Ok(Self(secs)),
-            _ => Err(ValueError::new(
-                format!("a timeout of {duration} is out of bounds"),
-                "write one from \"1s\" to \"12h\"",
-            )),
-        }
+        whole_secs(duration, Self::MIN_SECS, Self::MAX_SECS, "timeout").map(Self)
     }
 }
 

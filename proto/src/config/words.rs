@@ -63,7 +63,7 @@ pub(crate) fn unknown_word(what: &str, text: &str, known: &[&str]) -> ValueError
 }
 
 vocabulary! {
-    /// How a destination is chosen for a new connection; the names are those of IPVS, and `source`.
+    /// How a destination is chosen for a new connection: the names of IPVS, three of HAProxy, and `lrt`.
     Scheduler, "scheduler" {
         /// Round robin.
         Rr = "rr",
@@ -93,8 +93,14 @@ vocabulary! {
         Lblc = "lblc",
         /// Locality-based least connections with replication.
         Lblcr = "lblcr",
-        /// Hash of the client's address over all destinations at once.
+        /// Consistent hash of the client's address.
         Source = "source",
+        /// The best of so many weighted random picks as `draws` says.
+        Random = "random",
+        /// The first in the order of the configuration that has room.
+        First = "first",
+        /// Least response time, as health checks measure it.
+        Lrt = "lrt",
     }
 }
 
@@ -107,6 +113,54 @@ vocabulary! {
         Dr = "dr",
         /// Tunnelling: the packet is wrapped in another IP header.
         Tun = "tun",
+        /// The director's own network stack serves the connection.
+        Local = "local",
+    }
+}
+
+vocabulary! {
+    /// A variant of a hash scheduler, in the words of ipvsadm's `--sched-flags`.
+    SchedulerFlag, "scheduler flag" {
+        /// sh: the client's port is hashed too.
+        ShPort = "sh-port",
+        /// sh: a destination that cannot take the connection is stepped over.
+        ShFallback = "sh-fallback",
+        /// mh: the client's port is hashed too.
+        MhPort = "mh-port",
+        /// mh: a destination that cannot take the connection is stepped over.
+        MhFallback = "mh-fallback",
+    }
+}
+
+vocabulary! {
+    /// What follows connections that a protocol announces inside others.
+    Helper, "helper" {
+        /// FTP: data connections follow their control connection, addresses in it are rewritten under NAT.
+        Ftp = "ftp",
+    }
+}
+
+vocabulary! {
+    /// How a tunnelled packet is wrapped, in the words of ipvsadm's `--tun-type`.
+    TunnelType, "tunnel type" {
+        /// In an IP header alone, the default.
+        Ipip = "ipip",
+        /// In a GRE header.
+        Gre = "gre",
+        /// In a GUE header over UDP.
+        Gue = "gue",
+    }
+}
+
+vocabulary! {
+    /// What the operator intends a destination to do. Whether it can is health's, and kept apart.
+    Intent, "state" {
+        /// To serve, the default.
+        Ready = "ready",
+        /// To take no new connection and finish those that it has.
+        Drain = "drain",
+        /// Not to be used at all, nor checked.
+        Maint = "maint",
     }
 }
 
@@ -146,7 +200,24 @@ vocabulary! {
     }
 }
 
+impl SchedulerFlag {
+    /// The scheduler that it is a variant of.
+    #[must_use]
+    pub fn scheduler(self) -> Scheduler {
+        match self {
+            SchedulerFlag::ShPort | SchedulerFlag::ShFallback => Scheduler::Sh,
+            SchedulerFlag::MhPort | SchedulerFlag::MhFallback => Scheduler::Mh,
+        }
+    }
+}
+
 impl Scheduler {
+    /// Whether weights beside 0 matter to it.
+    #[must_use]
+    pub fn is_weighted(self) -> bool {
+        !matches!(self, Scheduler::Rr | Scheduler::Lc | Scheduler::First)
+    }
+
     /// Whether the scheduler is a hash, whose choice depends on addresses alone.
     #[must_use]
     pub fn is_hash(self) -> bool {
@@ -166,7 +237,14 @@ mod tests {
         for word in Mode::ALL {
             assert_eq!(word.to_string().parse::<Mode>(), Ok(*word));
         }
+        for word in SchedulerFlag::ALL {
+            assert_eq!(word.to_string().parse::<SchedulerFlag>(), Ok(*word));
+            assert!(word.as_str().starts_with(word.scheduler().as_str()));
+        }
         assert_eq!("drop".parse::<OnRemoval>(), Ok(OnRemoval::Drop));
+        assert_eq!("ftp".parse::<Helper>(), Ok(Helper::Ftp));
+        assert_eq!("gue".parse::<TunnelType>(), Ok(TunnelType::Gue));
+        assert_eq!("maint".parse::<Intent>(), Ok(Intent::Maint));
         assert_eq!("tun".parse::<Forward>(), Ok(Forward::Tun));
         assert_eq!("busy".parse::<Wait>(), Ok(Wait::Busy));
     }
@@ -174,7 +252,10 @@ mod tests {
     #[test]
     fn an_unknown_word_lists_the_known_ones() {
         let error = "masq".parse::<Forward>().unwrap_err();
-        assert_eq!(error.to_string(), "forwarding method \"masq\" is not known: use one of nat, dr, tun");
+        assert_eq!(
+            error.to_string(),
+            "forwarding method \"masq\" is not known: use one of nat, dr, tun, local"
+        );
         assert!("NAT".parse::<Forward>().is_err(), "spellings are exact");
     }
 

@@ -19,13 +19,7 @@ fn asks(name: &str, args: &[&str], op: &Op) {
 }
 
 fn destination(address: &str) -> Destination {
-    Destination {
-        address: address.parse().expect("an address"),
-        weight: Weight::ONE,
-        forward: None,
-        upper_threshold: 0,
-        lower_threshold: 0,
-    }
+    Destination::new(address.parse().expect("an address"))
 }
 
 fn weight(weight: u32) -> Weight {
@@ -59,9 +53,9 @@ fn verbs_that_change_a_service() {
     full.forward = "dr".parse().expect("a method");
     full.on_removal = "keep".parse().expect("a word");
     full.interface = Some("d0".into());
-    full.timeouts.tcp = "1h".parse().expect("a timeout");
-    full.timeouts.tcp_fin = "30s".parse().expect("a timeout");
-    full.timeouts.udp = "10s".parse().expect("a timeout");
+    full.timeouts.tcp = Some("1h".parse().expect("a timeout"));
+    full.timeouts.tcp_fin = Some("30s".parse().expect("a timeout"));
+    full.timeouts.udp = Some("10s".parse().expect("a timeout"));
     let settings = "--name web -s rr -f dr --on-removal keep --interface d0 --tcp-timeout 1h \
                     --tcp-fin-timeout 30s --udp-timeout 10s";
     let args: Vec<&str> =
@@ -70,7 +64,10 @@ fn verbs_that_change_a_service() {
     let patch = ServicePatch {
         scheduler: Some("lc".parse().expect("a scheduler")),
         interface: Some(Some("d1".into())),
-        timeouts: TimeoutsPatch { udp: Some("1m".parse().expect("a timeout")), ..TimeoutsPatch::default() },
+        timeouts: TimeoutsPatch {
+            udp: Some(Some("1m".parse().expect("a timeout"))),
+            ..TimeoutsPatch::default()
+        },
         ..ServicePatch::default()
     };
     let args = ["service", "edit", "web", "--scheduler", "lc", "--interface", "d1", "--udp-timeout", "1m"];

@@ -1,17 +1,21 @@
 //! Whether the parts of a configuration fit together, and whether the director can carry it out.
 //!
 //! The same rules hold for the file, the socket and replay. All errors are found in one go; each names the
-//! object, the value and a remedy. What is right but not carried out yet is of the kind `NotSupported`: the
-//! list of it is `unsupported`, and shrinks as the director grows.
+//! object, the value and a remedy. Here is what concerns the whole: the director, interfaces, neighbours, routes,
+//! names and listens. [`service`] has the rules of one service, [`later`] the list of what is right but not
+//! carried out yet, which is of the kind `NotSupported`.
+
+mod later;
+mod service;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::addr::{Listen, Ports};
-use super::error::{ConfigError, ConfigErrorKind, Place, Spot};
-use super::model::{Config, Destination, Service};
+use super::error::{ConfigError, Place, Spot};
+use super::model::Config;
+use super::service::Service;
 use super::value::quote;
-use super::words::{Forward, Scheduler};
 use crate::wire::flow::Proto;
 
 /// The least MTU of a network that carries IPv4, and of one that carries IPv6.
@@ -28,9 +32,8 @@ pub fn validate(config: &Config) -> Vec<ConfigError> {
     check.listens(config);
     for (at, service) in config.services.iter().enumerate() {
         check.service(at, service);
-        check.unsupported(at, service);
-        check.destinations(at, service);
     }
+    check.later(config);
     check.found
 }
 
@@ -151,111 +154,6 @@ impl<'c> Check<'c> {
             };
             let remedy = "give each service an address, port and protocol of its own".to_owned();
             self.wrong(Spot::Service(at), "listen", service.label(), message, remedy);
-        }
-    }
-
-    fn service(&mut self, at: usize, service: &'c Service) {
-        let spot = Spot::Service(at);
-        if let Some(interface) = &service.interface {
-            self.interface_is_declared(spot, service.label(), interface);
-        }
-        let Some(netmask) = service.persistence.and_then(|persistence| persistence.netmask) else { return };
-        for listen in &service.listens {
-            let longest = if listen.addr.is_ipv4() { 32 } else { 128 };
-            if netmask > longest {
-                let message = format!("netmask {netmask} is beyond {}", family(listen.addr));
-                let remedy = format!("write a prefix length from 0 to {longest}");
-                self.wrong(spot, "persistence", service.label(), message, remedy);
-            }
-        }
-    }
-
-    fn destinations(&mut self, at: usize, service: &'c Service) {
-        let ports = service.listen().ports;
-        let mut seen = HashSet::new();
-        for (of, destination) in service.destinations.iter().enumerate() {
-            let spot = Spot::Destination(at, of);
-            let label = || service.destination_label(&destination.address);
-            let address = destination.address;
-            if !seen.insert((address.addr, address.port_under(ports))) {
-                let remedy = "give it once; its weight says its share".to_owned();
-                self.wrong(spot, "address", label(), "it is given twice".to_owned(), remedy);
-            }
-            let (upper, lower) = (destination.upper_threshold, destination.lower_threshold);
-            if lower > upper {
-                let message = format!("lower-threshold {lower} is above upper-threshold {upper}");
-                let remedy = "write a lower-threshold that is not above the upper".to_owned();
-                self.wrong(spot, "lower-threshold", label(), message, remedy);
-            }
-            for listen in &service.listens {
-                self.destination_fits(spot, service, destination, listen);
-            }
-            self.destination_unsupported(spot, label(), destination);
-        }
-    }
-
-    fn destination_fits(
-        &mut self,
-        spot: Spot,
-        service: &Service,
-        destination: &Destination,
-        listen: &Listen,
-    ) {
-        let label = || service.destination_label(&destination.address);
-        let (address, method) = (destination.address, service.forward_of(destination));
-        if method != Forward::Tun && address.addr.is_ipv4() != listen.addr.is_ipv4() {
-            let message = format!("{} under {method} does not fit {listen}", family(address.addr));
-            let remedy = format!("write an address of {}, or forward = \"tun\"", family(listen.addr));
-            self.wrong(spot, "address", label(), message, remedy);
-        }
-        let differs = address.port.filter(|port| listen.ports.single() != Some(*port));
-        if let (Forward::Dr | Forward::Tun, Some(port)) = (method, differs) {
-            let message = format!("port {port} differs from the service's {} under {method}", listen.ports);
-            let remedy = "leave the port out, or use forward = \"nat\"".to_owned();
-            self.wrong(spot, "address", label(), message, remedy);
-        }
-    }
-
-    fn not_yet(&mut self, spot: Spot, key: &'static str, object: String, what: &str, remedy: &str) {
-        let kind = ConfigErrorKind::NotSupported;
-        let error = ConfigError::invalid(object, format!("{what} not supported yet"), remedy);
-        self.found.push(ConfigError { kind, place: Some(Place { spot, key }), ..error });
-    }
-
-    fn unsupported(&mut self, at: usize, service: &'c Service) {
-        let (spot, label) = (Spot::Service(at), || service.label());
-        for listen in service.listens.iter().filter(|listen| listen.addr.is_ipv6()) {
-            let what = format!("the IPv6 listen {listen} is");
-            self.not_yet(spot, "listen", label(), &what, "listen on an IPv4 address");
-        }
-        for listen in service.listens.iter().filter(|listen| listen.ports.single().is_none()) {
-            let what = format!("ports {} are", listen.ports);
-            self.not_yet(spot, "listen", label(), &what, "write one service for each port");
-        }
-        if service.listens.len() > 1 {
-            let what = format!("a list of {} listens is", service.listens.len());
-            self.not_yet(spot, "listen", label(), &what, "write one service for each listen");
-        }
-        if !matches!(service.scheduler, Scheduler::Rr | Scheduler::Wrr | Scheduler::Lc | Scheduler::Wlc) {
-            let what = format!("scheduler {} is", service.scheduler);
-            self.not_yet(spot, "scheduler", label(), &what, "use one of rr, wrr, lc, wlc");
-        }
-        if service.persistence.is_some() {
-            self.not_yet(spot, "persistence", label(), "persistence is", "remove it");
-        }
-    }
-
-    fn destination_unsupported(&mut self, spot: Spot, label: String, destination: &Destination) {
-        if destination.address.addr.is_ipv6() {
-            let what = "an IPv6 destination is";
-            self.not_yet(spot, "address", label.clone(), what, "use an IPv4 address");
-        }
-        let thresholds = [
-            ("upper-threshold", destination.upper_threshold),
-            ("lower-threshold", destination.lower_threshold),
-        ];
-        for (key, value) in thresholds.into_iter().filter(|(_, value)| *value != 0) {
-            self.not_yet(spot, key, label.clone(), &format!("{key} {value} is"), "write 0 or remove it");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What changes from one desired state to another: printable, and empty when nothing does.
 
+mod services;
+
 use crate::desired::Desired;
 use sheave_proto::api;
-use sheave_proto::config::{Config, Cores, DestAddr, Destination, Director, Interface, Listen, Service};
-use std::collections::HashMap;
+use sheave_proto::config::{Config, Cores, Director, Flood, Interface};
 use std::fmt::{self, Display};
 
 /// What happens to an object.
@@ -104,7 +105,7 @@ impl Plan {
         interfaces(&mut changes, old, new);
         neighbours(&mut changes, old, new);
         routes(&mut changes, old, new);
-        services(&mut changes, &old.services, &new.services);
+        services::compare(&mut changes, &old.services, &new.services);
         Plan { changes }
     }
 
@@ -143,6 +144,14 @@ impl Differences {
         }
     }
 
+    fn shown<T: PartialEq + Display>(&mut self, key: &str, old: &T, new: &T) {
+        self.note(key, old, new, T::to_string);
+    }
+
+    fn optional<T: PartialEq + Display>(&mut self, key: &str, old: &Option<T>, new: &Option<T>) {
+        self.note(key, old, new, or_default);
+    }
+
     fn into_change(self, kind: Kind, name: impl Display) -> Option<Change> {
         let changed = Change { settings: self.0, ..Change::new(Action::Change, kind, name) };
         (!changed.settings.is_empty()).then_some(changed)
@@ -154,19 +163,21 @@ fn or_default<T: Display>(value: &Option<T>) -> String {
     value.as_ref().map_or_else(|| "default".to_owned(), T::to_string)
 }
 
-fn list<T: Display>(values: &[T]) -> String {
-    if values.is_empty() {
-        return "default".to_owned();
-    }
-    format!("[{}]", values.iter().map(T::to_string).collect::<Vec<_>>().join(" "))
+fn list<'v, T: Display + 'v>(values: impl IntoIterator<Item = &'v T>) -> String {
+    let values: Vec<String> = values.into_iter().map(T::to_string).collect();
+    if values.is_empty() { "default".to_owned() } else { format!("[{}]", values.join(" ")) }
 }
 
 fn director(changes: &mut Vec<Change>, old: &Director, new: &Director) {
     let mut live = Differences::default();
-    live.note("name", &old.name, &new.name, or_default);
+    live.optional("name", &old.name, &new.name);
     live.note("announce", &old.announce, &new.announce, |a| {
         format!("{} every {} then {}", a.repeat, a.delay, a.refresh)
     });
+    live.shown("timeouts tcp", &old.timeouts.tcp, &new.timeouts.tcp);
+    live.shown("timeouts tcp-fin", &old.timeouts.tcp_fin, &new.timeouts.tcp_fin);
+    live.shown("timeouts udp", &old.timeouts.udp, &new.timeouts.udp);
+    flood(&mut live, &old.flood, &new.flood);
     changes.extend(live.into_change(Kind::Director, ""));
     let mut late = Differences::default();
     late.note("cores", &old.cores, &new.cores, |cores| match cores {
@@ -174,12 +185,20 @@ fn director(changes: &mut Vec<Change>, old: &Director, new: &Director) {
         Cores::List(cores) => list(cores),
     });
     late.note("socket", &old.socket, &new.socket, |path| path.display().to_string());
-    late.note("socket-owner", &old.socket_owner, &new.socket_owner, or_default);
-    late.note("socket-group", &old.socket_group, &new.socket_group, or_default);
-    late.note("wait", &old.wait, &new.wait, ToString::to_string);
-    late.note("max-connections", &old.max_connections, &new.max_connections, ToString::to_string);
+    late.optional("socket-owner", &old.socket_owner, &new.socket_owner);
+    late.optional("socket-group", &old.socket_group, &new.socket_group);
+    late.shown("wait", &old.wait, &new.wait);
+    late.shown("max-connections", &old.max_connections, &new.max_connections);
     late.note("hash-key", &old.hash_key, &new.hash_key, |key| format!("{key:?}"));
     changes.extend(late.into_change(Kind::Director, "").map(|change| Change { restart: true, ..change }));
+}
+
+fn flood(live: &mut Differences, old: &Flood, new: &Flood) {
+    live.shown("flood new-connections", &old.new_connections, &new.new_connections);
+    live.shown("flood source-rate", &old.source_rate, &new.source_rate);
+    live.shown("flood source-burst", &old.source_burst, &new.source_burst);
+    live.shown("flood vip-rate", &old.vip_rate, &new.vip_rate);
+    live.shown("flood vip-burst", &old.vip_burst, &new.vip_burst);
 }
 
 /// Objects of one kind, told apart by a key: removed ones first, then new and changed ones in their order.
@@ -202,10 +221,11 @@ fn interfaces(changes: &mut Vec<Change>, old: &Config, new: &Config) {
         (Some(old), None) => Some(Change::new(Action::Remove, Kind::Interface, &old.name)),
         (Some(old), Some(new)) => {
             let mut changed = Differences::default();
-            changed.note("mode", &old.mode, &new.mode, ToString::to_string);
-            changed.note("mac", &old.mac, &new.mac, or_default);
-            changed.note("addresses", &old.addresses, &new.addresses, |a| list(a));
-            changed.note("mtu", &old.mtu, &new.mtu, or_default);
+            changed.shown("mode", &old.mode, &new.mode);
+            changed.optional("mac", &old.mac, &new.mac);
+            changed.note("addresses", &old.addresses, &new.addresses, |l| list(l));
+            changed.optional("mtu", &old.mtu, &new.mtu);
+            changed.note("queue-cores", &old.queue_cores, &new.queue_cores, |l| list(l));
             changed.into_change(Kind::Interface, &new.name)
         }
         (None, None) => None,
@@ -227,7 +247,7 @@ fn neighbours(changes: &mut Vec<Change>, old: &Config, new: &Config) {
             (Some(old), None) => Some(Change::new(Action::Remove, Kind::Neighbour, old.address)),
             (Some(old), Some(new)) => {
                 let mut changed = Differences::default();
-                changed.note("mac", &old.mac, &new.mac, ToString::to_string);
+                changed.shown("mac", &old.mac, &new.mac);
                 changed.into_change(Kind::Neighbour, new.address)
             }
             (None, None) => None,
@@ -262,138 +282,4 @@ fn routes(changes: &mut Vec<Change>, old: &Config, new: &Config) {
             (None, None) => None,
         },
     );
-}
-
-/// Services by name and by listens.
-struct Index<'a> {
-    named: HashMap<&'a str, &'a Service>,
-    listening: HashMap<&'a [Listen], &'a Service>,
-}
-
-impl<'a> Index<'a> {
-    fn of(services: &'a [Service]) -> Index<'a> {
-        Index {
-            named: services.iter().map(|service| (service.name.as_str(), service)).collect(),
-            listening: services.iter().map(|service| (&service.listens[..], service)).collect(),
-        }
-    }
-
-    /// The service here that is the same as `service` of `other`: by name, else one whose name is not there but
-    /// whose listens are the same, which is how a renamed service keeps its connections.
-    fn same(&self, service: &Service, other: &Index<'_>) -> Option<&'a Service> {
-        let named = self.named.get(service.name.as_str());
-        let listening = || {
-            let found = self.listening.get(&service.listens[..])?;
-            (!other.named.contains_key(found.name.as_str())).then_some(found)
-        };
-        named.or_else(listening).copied()
-    }
-}
-
-fn services(changes: &mut Vec<Change>, old: &[Service], new: &[Service]) {
-    let (before, after) = (Index::of(old), Index::of(new));
-    for gone in old.iter().filter(|service| after.same(service, &before).is_none()) {
-        changes.push(Change::new(Action::Remove, Kind::Service, &gone.name));
-    }
-    for service in new {
-        let Some(old) = before.same(service, &after) else {
-            let settings =
-                vec![list(&service.listens), service.scheduler.to_string(), service.forward.to_string()];
-            changes.push(Change { settings, ..Change::new(Action::Add, Kind::Service, &service.name) });
-            for destination in &service.destinations {
-                changes.push(destination_change(
-                    Action::Add,
-                    service,
-                    destination,
-                    settings_of(service, destination),
-                ));
-            }
-            continue;
-        };
-        changes.extend(service_settings(old, service));
-        destinations(changes, old, service);
-    }
-}
-
-fn service_settings(old: &Service, new: &Service) -> Option<Change> {
-    let mut changed = Differences::default();
-    changed.note("name", &old.name, &new.name, Clone::clone);
-    changed.note("listen", &old.listens, &new.listens, |l| list(l));
-    changed.note("scheduler", &old.scheduler, &new.scheduler, ToString::to_string);
-    changed.note("forward", &old.forward, &new.forward, ToString::to_string);
-    changed.note("timeouts tcp", &old.timeouts.tcp, &new.timeouts.tcp, ToString::to_string);
-    changed.note("timeouts tcp-fin", &old.timeouts.tcp_fin, &new.timeouts.tcp_fin, ToString::to_string);
-    changed.note("timeouts udp", &old.timeouts.udp, &new.timeouts.udp, ToString::to_string);
-    changed.note("persistence", &old.persistence, &new.persistence, |p| {
-        p.map_or_else(|| "off".to_owned(), |p| p.timeout.to_string())
-    });
-    changed.note("interface", &old.interface, &new.interface, or_default);
-    changed.note("on-removal", &old.on_removal, &new.on_removal, ToString::to_string);
-    if reordered(old, new) {
-        changed.0.push("order of destinations".to_owned());
-    }
-    changed.into_change(Kind::Service, &new.name)
-}
-
-/// Whether those destinations that both have stand in another order: rr and wrr walk them in order.
-fn reordered(old: &Service, new: &Service) -> bool {
-    let positions: Vec<usize> = new.destinations.iter().filter_map(|d| find(old, new, d)).collect();
-    !positions.is_sorted()
-}
-
-/// Where `service` has the destination that `destination` of `of` is.
-fn find(service: &Service, of: &Service, destination: &Destination) -> Option<usize> {
-    let address = full(of, &destination.address);
-    service.destinations.iter().position(|other| full(service, &other.address) == address)
-}
-
-/// A destination's address with its port.
-fn full(service: &Service, address: &DestAddr) -> DestAddr {
-    DestAddr { addr: address.addr, port: address.port_under(service.listen().ports) }
-}
-
-fn settings_of(service: &Service, destination: &Destination) -> Vec<String> {
-    vec![service.forward_of(destination).to_string(), format!("weight {}", destination.weight)]
-}
-
-fn destination_change(
-    action: Action,
-    service: &Service,
-    destination: &Destination,
-    settings: Vec<String>,
-) -> Change {
-    let address = full(service, &destination.address);
-    let service = Some(service.name.clone());
-    Change { service, settings, ..Change::new(action, Kind::Destination, address) }
-}
-
-fn destinations(changes: &mut Vec<Change>, old: &Service, new: &Service) {
-    for gone in old.destinations.iter().filter(|d| find(new, old, d).is_none()) {
-        changes.push(destination_change(Action::Remove, old, gone, Vec::new()));
-    }
-    for destination in &new.destinations {
-        let Some(before) = find(old, new, destination).and_then(|at| old.destinations.get(at)) else {
-            let settings = settings_of(new, destination);
-            changes.push(destination_change(Action::Add, new, destination, settings));
-            continue;
-        };
-        let mut changed = Differences::default();
-        changed.note("weight", &before.weight, &destination.weight, ToString::to_string);
-        changed.note("forward", &old.forward_of(before), &new.forward_of(destination), ToString::to_string);
-        changed.note(
-            "upper-threshold",
-            &before.upper_threshold,
-            &destination.upper_threshold,
-            ToString::to_string,
-        );
-        changed.note(
-            "lower-threshold",
-            &before.lower_threshold,
-            &destination.lower_threshold,
-            ToString::to_string,
-        );
-        if !changed.0.is_empty() {
-            changes.push(destination_change(Action::Change, new, destination, changed.0));
-        }
-    }
 }

@@ -1,0 +1,133 @@
+//! What has a meaning that the data path does not carry out yet: refused by name, never accepted and ignored.
+//!
+//! A feature is a line of a table here. Whoever makes the data path carry it out deletes the line.
+
+use super::super::error::{ConfigError, ConfigErrorKind, Place, Spot};
+use super::super::model::{Config, Director, Flood, Interface};
+use super::super::service::{Destination, Service};
+use super::super::tuning::{BackupBelow, MssClamp};
+use super::super::words::{Forward, Intent, Scheduler, TunnelType};
+use super::Check;
+
+/// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
+type Later<T> = (&'static str, &'static str, fn(&T) -> Vec<String>);
+
+const DIRECTOR: &[Later<Director>] = &[
+    ("flood", LEAVE, |d| {
+        when(d.flood.new_connections != Flood::default().new_connections, "flood.new-connections is")
+    }),
+    ("flood", ZERO, |d| when(d.flood.source_rate != 0, "flood.source-rate is")),
+    ("flood", ZERO, |d| when(d.flood.vip_rate != 0, "flood.vip-rate is")),
+];
+
+const INTERFACE: &[Later<Interface>] =
+    &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
+
+const SERVICE: &[Later<Service>] = &[
+    ("listen", "listen on an IPv4 address", |s| {
+        each(s.listens.iter().filter(|l| l.addr.is_ipv6()).map(|l| format!("the IPv6 listen {l} is")))
+    }),
+    ("listen", "write one service for each port", |s| {
+        each(
+            s.listens.iter().filter(|l| l.ports.single().is_none()).map(|l| format!("ports {} are", l.ports)),
+        )
+    }),
+    ("listen", "write one service for each listen", |s| {
+        when(s.listens.len() > 1, &format!("a list of {} listens is", s.listens.len()))
+    }),
+    ("persistence", "remove it", |s| when(s.persistence.is_some(), "persistence is")),
+    ("one-packet", LEAVE, |s| when(s.one_packet, "one-packet is")),
+    ("sloppy", LEAVE, |s| when(s.sloppy, "sloppy is")),
+    ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
+    ("mss-clamp", LEAVE, |s| when(s.mss_clamp != MssClamp::Auto, &format!("mss-clamp {} is", s.mss_clamp))),
+    ("pmtu-discovery", LEAVE, |s| when(!s.pmtu_discovery, "pmtu-discovery = false is")),
+    ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
+    ("sorry", LEAVE, |s| when(s.sorry.is_some(), "sorry is")),
+    ("backup-below", LEAVE, |s| when(s.backup_below != BackupBelow::default(), "backup-below is")),
+    ("slow-start", LEAVE, |s| when(s.slow_start.is_some(), "slow-start is")),
+    ("forward", "use nat, dr or tun", |s| when(s.forward == Forward::Local, "forward local is")),
+];
+
+const DESTINATION: &[Later<Destination>] = &[
+    ("address", "use an IPv4 address", |d| when(d.address.addr.is_ipv6(), "an IPv6 destination is")),
+    ("forward", "use nat, dr or tun", |d| when(d.forward == Some(Forward::Local), "forward local is")),
+    ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gre), "tunnel gre is")),
+    ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gue), "tunnel gue is")),
+    ("state", LEAVE, |d| when(d.state != Intent::Ready, &format!("state {} is", d.state))),
+    ("backup", LEAVE, |d| when(d.backup, "backup is")),
+    ("upper-threshold", ZERO, |d| {
+        when(d.upper_threshold != 0, &format!("upper-threshold {} is", d.upper_threshold))
+    }),
+    ("lower-threshold", ZERO, |d| {
+        when(d.lower_threshold != 0, &format!("lower-threshold {} is", d.lower_threshold))
+    }),
+    ("connection-limit", ZERO, |d| {
+        when(d.connection_limit != 0, &format!("connection-limit {} is", d.connection_limit))
+    }),
+];
+
+const SCHEDULERS: &[Scheduler] = &[
+    Scheduler::Sh,
+    Scheduler::Dh,
+    Scheduler::Mh,
+    Scheduler::Sed,
+    Scheduler::Nq,
+    Scheduler::Fo,
+    Scheduler::Ovf,
+    Scheduler::Twos,
+    Scheduler::Lblc,
+    Scheduler::Lblcr,
+    Scheduler::Source,
+    Scheduler::Random,
+    Scheduler::First,
+    Scheduler::Lrt,
+];
+
+const LEAVE: &str = "leave it out";
+const ZERO: &str = "write 0 or remove it";
+
+fn when(used: bool, what: &str) -> Vec<String> {
+    each(used.then(|| what.to_owned()))
+}
+
+fn each(uses: impl IntoIterator<Item = String>) -> Vec<String> {
+    uses.into_iter().collect()
+}
+
+impl Check<'_> {
+    /// Everything that a configuration asks for too early.
+    pub(super) fn later(&mut self, config: &Config) {
+        self.features(DIRECTOR, Spot::Director, &config.director, || "director".to_owned());
+        for (at, interface) in config.interfaces.iter().enumerate() {
+            self.features(INTERFACE, Spot::Interface(at), interface, || interface.label());
+        }
+        for (at, service) in config.services.iter().enumerate() {
+            self.features(SERVICE, Spot::Service(at), service, || service.label());
+            if SCHEDULERS.contains(&service.scheduler) {
+                let there = Scheduler::ALL.iter().filter(|scheduler| !SCHEDULERS.contains(scheduler));
+                let list = there.map(|scheduler| scheduler.as_str()).collect::<Vec<_>>().join(", ");
+                let what = format!("scheduler {} is", service.scheduler);
+                let remedy = format!("use one of {list}");
+                self.not_yet(Spot::Service(at), "scheduler", service.label(), &what, &remedy);
+            }
+            for (of, destination) in service.destinations.iter().enumerate() {
+                let label = || service.destination_label(&destination.address);
+                self.features(DESTINATION, Spot::Destination(at, of), destination, label);
+            }
+        }
+    }
+
+    fn features<T>(&mut self, table: &[Later<T>], spot: Spot, of: &T, label: impl Fn() -> String) {
+        for (key, remedy, uses) in table {
+            for what in uses(of) {
+                self.not_yet(spot, key, label(), &what, remedy);
+            }
+        }
+    }
+
+    fn not_yet(&mut self, spot: Spot, key: &'static str, object: String, what: &str, remedy: &str) {
+        let kind = ConfigErrorKind::NotSupported;
+        let error = ConfigError::invalid(object, format!("{what} not supported yet"), remedy);
+        self.found.push(ConfigError { kind, place: Some(Place { spot, key }), ..error });
+    }
+}
