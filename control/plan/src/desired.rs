@@ -39,39 +39,49 @@ impl Desired {
     /// Everything that is wrong with the request or with the state that it asks for. This state stands then.
     pub fn request(&self, op: &Op) -> Result<Desired, ErrorReply> {
         let mut config = self.config.clone();
-        match op {
-            Op::ServiceAdd(service) => add_service(&mut config, service)?,
-            Op::ServiceSet { service, patch } => patch.apply(service_of(&mut config, service)?.1),
-            Op::ServiceRemove { service } => {
-                let at = service_of(&mut config, service)?.0;
-                config.services.remove(at);
-            }
-            Op::DestinationAdd { service, destination } => {
-                add_destination(service_of(&mut config, service)?.1, destination)?;
-            }
-            Op::DestinationSet { service, address, patch } => {
-                let service = service_of(&mut config, service)?.1;
-                let at = destination_of(service, address)?;
-                patch.apply(&mut service.destinations[at]);
-            }
-            Op::DestinationRemove { service, address } => {
-                let service = service_of(&mut config, service)?.1;
-                let at = destination_of(service, address)?;
-                service.destinations.remove(at);
-            }
-            Op::ConfigApply(source) | Op::ConfigPlan(source) => config = source.resolve()?,
-            _ => {
-                let message = "it changes nothing";
-                return Err(ErrorReply::new(
-                    ErrorCode::Invalid,
-                    "request",
-                    message,
-                    "send an operation that does",
-                ));
-            }
-        }
+        edit(&mut config, op)?;
         Ok(Desired::new(config)?)
     }
+}
+
+/// Does to a configuration what an operation asks for, without a look at whether the whole is valid then: for
+/// whoever has many operations, and looks once at the end.
+///
+/// # Errors
+/// What is wrong with the operation. The configuration is as it was then.
+pub fn edit(config: &mut Config, op: &Op) -> Result<(), ErrorReply> {
+    match op {
+        Op::ServiceAdd(service) => add_service(config, service)?,
+        Op::ServiceSet { service, patch } => patch.apply(service_of(config, service)?.1),
+        Op::ServiceRemove { service } => {
+            let at = service_of(config, service)?.0;
+            config.services.remove(at);
+        }
+        Op::DestinationAdd { service, destination } => {
+            add_destination(service_of(config, service)?.1, destination)?;
+        }
+        Op::DestinationSet { service, address, patch } => {
+            let service = service_of(config, service)?.1;
+            let at = destination_of(service, address)?;
+            patch.apply(&mut service.destinations[at]);
+        }
+        Op::DestinationRemove { service, address } => {
+            let service = service_of(config, service)?.1;
+            let at = destination_of(service, address)?;
+            service.destinations.remove(at);
+        }
+        Op::ConfigApply(source) | Op::ConfigPlan(source) => *config = source.resolve()?,
+        _ => {
+            let message = "it changes nothing";
+            return Err(ErrorReply::new(
+                ErrorCode::Invalid,
+                "request",
+                message,
+                "send an operation that does",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The service that a name or listen string means, with its position.

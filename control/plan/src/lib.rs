@@ -25,7 +25,7 @@ mod sweeps;
 
 pub use compile::{CompileError, Compiler};
 pub use dealer::Exhausted;
-pub use desired::Desired;
+pub use desired::{Desired, edit};
 pub use diff::{Action, Change, Kind, Plan};
 pub use environment::{DEFAULT_MTU, Environment, KernelNeighbour, KernelRoute, Link};
 pub use ids::{Fresh, Ids, PORTS};
