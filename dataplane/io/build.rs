@@ -1,17 +1,23 @@
-//! Compiles the steering program with clang. It needs Debian's `clang` and `linux-libc-dev`, nothing else.
+//! Compiles the BPF programs with clang. It needs Debian's `clang` and `linux-libc-dev`, nothing else.
 
 use std::path::PathBuf;
 use std::process::{Command, exit};
 
-const SOURCE: &str = "src/steering/steering.bpf.c";
+const SOURCES: [&str; 3] = ["src/steering/steering.bpf.c", "src/lab/generator.bpf.c", "src/lab/sink.bpf.c"];
 
 fn main() {
-    println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-env-changed=CLANG");
+    SOURCES.into_iter().for_each(compile);
+}
+
+/// Compiles `DIR/NAME.bpf.c` to `NAME.bpf.o` where `include_bytes` looks for it.
+fn compile(source: &str) {
+    println!("cargo::rerun-if-changed={source}");
     let Some(out) = std::env::var_os("OUT_DIR") else {
         fail("OUT_DIR is not set: build with cargo");
     };
-    let object = PathBuf::from(out).join("steering.bpf.o");
+    let object =
+        PathBuf::from(out).join(PathBuf::from(source).with_extension("o").file_name().unwrap_or_default());
     let clang = std::env::var_os("CLANG").unwrap_or_else(|| "clang".into());
     let mut command = Command::new(&clang);
     command.args(["-target", "bpf", "-O2", "-g", "-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-fno-ident"]);
@@ -20,11 +26,11 @@ fn main() {
         let dir = PathBuf::from("/usr/include").join(format!("{}-linux-gnu", arch.to_string_lossy()));
         command.arg("-idirafter").arg(dir);
     }
-    command.args(["-c", SOURCE, "-o"]).arg(&object);
+    command.args(["-c", source, "-o"]).arg(&object);
     match command.status() {
         Ok(status) if status.success() => {}
         Ok(status) => fail(&format!(
-            "{SOURCE}: clang failed ({status}): see its messages above; it needs the Debian packages `clang` \
+            "{source}: clang failed ({status}): see its messages above; it needs the Debian packages `clang` \
              (14 or newer) and `linux-libc-dev`"
         )),
         Err(error) => fail(&format!(

@@ -2,7 +2,8 @@
 //!
 //! Owns: the frame memory ([`Umem`]), AF_XDP sockets ([`AfXdpPort`]), ports over memory and captures ([`MemPort`],
 //! [`PcapPort`]), wrappers around ports ([`PcapTap`], [`FaultInjector`]), waiting ([`PortSet`]), the program that decides
-//! in the kernel what is ours ([`Steering`]), and the way back for what turns out not to be ([`PassPath`]).
+//! in the kernel what is ours ([`Steering`]), and the way back for what turns out not to be ([`PassPath`]); for measuring,
+//! a packet generator and a sink ([`lab`]).
 //!
 //! Invariants:
 //! - A frame is in one place: pool, hand, port, or lent to the kernel by one socket in one role (`umem.rs`).
@@ -16,6 +17,7 @@
 mod afxdp;
 mod fault;
 mod kernel_path;
+pub mod lab;
 mod mapping;
 mod mem;
 mod netdev;
