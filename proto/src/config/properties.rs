@@ -214,6 +214,61 @@ prop_compose! {
     }
 }
 
+/// The same configuration with only what fits together and is carried out.
+fn tamed(mut config: Config) -> Config {
+    config.director.flood = Flood::default();
+    config.interfaces.iter_mut().for_each(|interface| interface.queue_cores.clear());
+    for service in &mut config.services {
+        let listen = *service.listen();
+        let mut seen = std::collections::HashSet::from([listen.addr]);
+        let plain = |d: Destination| {
+            let forward = d.forward.filter(|forward| *forward != Forward::Local);
+            // Only NAT maps ports.
+            let port = if forward.unwrap_or(Forward::Nat) == Forward::Nat { d.address.port } else { None };
+            Destination { weight: d.weight, forward, ..Destination::new(DestAddr { port, ..d.address }) }
+        };
+        let destinations = std::mem::take(&mut service.destinations);
+        *service = Service {
+            name: service.name.clone(),
+            scheduler: Some(service.scheduler).filter(|s| *s <= Scheduler::Wlc).unwrap_or(Scheduler::Rr),
+            timeouts: service.timeouts,
+            on_removal: service.on_removal,
+            destinations: destinations
+                .into_iter()
+                .map(plain)
+                .filter(|d| seen.insert(d.address.addr))
+                .collect(),
+            ..Service::new(listen)
+        };
+    }
+    config
+}
+
+/// An object's keys but those that say which it is, and null for those that it does not set.
+fn every_key(of: &impl serde::Serialize, but: &[&str], optional: &[&str]) -> Node {
+    let mut json = serde_json::to_value(of).unwrap();
+    let map = json.as_object_mut().unwrap();
+    map.retain(|key, _| !but.contains(&key.as_str()));
+    for key in optional {
+        map.entry(*key).or_insert(serde_json::Value::Null);
+    }
+    if let Some(timeouts) = map.get_mut("timeouts").and_then(|timeouts| timeouts.as_object_mut()) {
+        for key in ["tcp", "tcp-fin", "udp"] {
+            timeouts.entry(key).or_insert(serde_json::Value::Null);
+        }
+    }
+    Node::from_json(&json)
+}
+
+fn read_patch<T>(node: &Node, read: impl FnOnce(&mut Reader<'_, '_>) -> T) -> T {
+    let mut errors = Errors::default();
+    let mut reader = Reader::new(node, "object".to_owned(), &mut errors).unwrap();
+    let patch = read(&mut reader);
+    reader.finish();
+    assert!(errors.is_empty(), "{errors:?}");
+    patch
+}
+
 /// The model that a tree means, whether its parts fit together or not.
 fn unchecked(root: &Node) -> Result<Config, Vec<ConfigError>> {
     let mut errors = Errors::default();
@@ -233,6 +288,37 @@ proptest! {
     }
 
     #[test]
+    fn a_valid_configuration_is_valid_when_it_is_read_back(config in config()) {
+        let config = tamed(config);
+        prop_assert_eq!(validate(&config), vec![]);
+        let text = to_toml(&config);
+        prop_assert_eq!(parse(&text, "shown"), Ok(config.clone()), "{}", text);
+        prop_assert_eq!(Config::from_json(&serde_json::to_value(&config).unwrap()), Ok(config));
+    }
+
+    #[test]
+    fn a_patch_of_every_key_makes_one_service_like_another(from in service(0), to in service(0)) {
+        let patch = every_key(&to, &["listen", "name", "destination"], &[
+            "scheduler-flags", "mh-table", "draws", "timeouts", "persistence", "helper", "sorry", "slow-start",
+            "interface",
+        ]);
+        let read = read_patch(&patch, ServicePatch::read);
+        let mut patched = from.clone();
+        read.apply(&mut patched);
+        let Service { listens, name, destinations, .. } = from;
+        prop_assert_eq!(patched, Service { listens, name, destinations, ..to });
+    }
+
+    #[test]
+    fn a_patch_of_every_key_makes_one_destination_like_another(from in destination(), to in destination()) {
+        let patch = every_key(&to, &["address"], &["forward", "tunnel", "tunnel-port"]);
+        let read = read_patch(&patch, DestinationPatch::read);
+        let mut patched = from.clone();
+        read.apply(&mut patched);
+        prop_assert_eq!(patched, Destination { address: from.address, ..to });
+    }
+
+    #[test]
     fn no_text_breaks_the_reader(text in any::<String>()) {
         if let Err(errors) = parse(&text, "f") {
             prop_assert!(!errors.is_empty());
@@ -243,7 +329,8 @@ proptest! {
     #[test]
     fn no_value_breaks_the_reader(
         key in "(director|interface|neighbour|route|service)",
-        inner in "(name|listen|mtu|cores|timeouts|destination|to|address|addresses|announce|weight)",
+        inner in "(name|listen|mtu|cores|queue-cores|timeouts|destination|to|address|addresses|announce|flood|\
+                  weight|scheduler-flags|mh-table|draws|sloppy|mss-clamp|sorry|slow-start|backup-below)",
         value in r#"(-?[0-9]{1,22}|"[^"\\]{0,20}"|\[("[0-9:./a-z-]{0,12}",?){0,3}\]|\{ tcp = "5s" \}|true|1\.5)"#,
         list in any::<bool>(),
     ) {

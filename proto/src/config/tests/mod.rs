@@ -1,6 +1,10 @@
 //! Tests of the configuration as a whole: what is refused, with which line; what is accepted; that what is
 //! printed reads back.
 
+mod features;
+mod rules;
+mod service_rules;
+
 use super::*;
 
 /// The example of the documentation, less what is not supported yet.
@@ -61,6 +65,13 @@ fn errors_of(text: &str) -> Vec<String> {
             errors.iter().map(|e| e.to_string().strip_prefix("error: ").unwrap().to_owned()).collect()
         }
     }
+}
+
+/// Every error of a text that is not `not supported yet`.
+fn invalid_in(text: &str) -> Vec<String> {
+    let errors = parse(text, "f").err().unwrap_or_default();
+    let invalid = errors.into_iter().filter(|error| error.kind == ConfigErrorKind::Invalid);
+    invalid.map(|error| error.to_string()).collect()
 }
 
 #[test]
@@ -184,225 +195,6 @@ weight = 2147483648
          write an integer from 0 to 2147483647",
     ];
     assert_eq!(errors_of(text), want);
-}
-
-/// A service with one destination; `%` stands for what differs.
-fn with(template: &str, differing: &str) -> String {
-    template.replace('%', differing)
-}
-
-#[test]
-fn each_rule_refuses_and_its_neighbour_is_accepted() {
-    const SERVICE: &str = "[[service]]\nlisten = \"198.18.0.100:80/tcp\"\n";
-    const DEST: &str = "[[service]]\nlisten = \"198.18.0.100:80/tcp\"\n[[service.destination]]\n";
-    let table: &[(&str, &str, &str, &str)] = &[
-        // What differs: template, accepted, refused, what the refusal says.
-        ("%[director]", "", "x = 1\n", "key \"x\" is not known"),
-        ("[[interface]]\nname = \"%\"\n[[interface]]\nname = \"b\"", "a", "b", "declared twice"),
-        (
-            "[[interface]]\nname = \"%\"",
-            "abcdefghijklmno",
-            "abcdefghijklmnop",
-            "cannot be an interface's name",
-        ),
-        ("[[interface]]\nname = \"a\"\nmtu = %", "68", "67", "mtu 67 is under 68"),
-        ("[[interface]]\nname = \"a\"\nmtu = %", "65535", "65536", "mtu 65536 is out of bounds"),
-        (
-            "[[interface]]\nname = \"a\"\naddresses = [\"2001:db8::1/64\"]\nmtu = %",
-            "1280",
-            "1279",
-            "under 1280 with IPv6",
-        ),
-        ("[[interface]]\nname = \"a\"\naddresses = [\"198.18.0.1/%\"]", "32", "33", "beyond its family"),
-        ("[[interface]]\nname = \"a\"\naddresses = [\"2001:db8::1/%\"]", "128", "129", "beyond its family"),
-        (
-            "[[interface]]\nname = \"a\"\naddresses = [\"198.18.0.1/24\", \"198.18.0.%/24\"]",
-            "2",
-            "1",
-            "listed twice",
-        ),
-        ("[[interface]]\nname = \"a\"\nmode = \"%\"", "zero-copy", "native", "mode \"native\" is not known"),
-        (
-            "[[interface]]\nname = \"a\"\n[[route]]\nto = \"198.19.0.0/16\"\ninterface = \"%\"",
-            "a",
-            "b",
-            "interface \"b\" is not declared",
-        ),
-        ("[[route]]\nto = \"0.0.0.0/%\"\ninterface = \"a\"", "0", "33", "beyond its family"),
-        (
-            "[[route]]\nto = \"0.0.0.0/0\"\nvia = \"%\"\ninterface = \"a\"",
-            "198.18.0.2",
-            "::2",
-            "not of the family",
-        ),
-        (
-            "[[neighbour]]\naddress = \"%\"\nmac = \"02:00:00:00:00:01\"\ninterface = \"a\"",
-            "198.18.0.2",
-            "224.0.0.2",
-            "multicast",
-        ),
-        ("[director]\ncores = %", "[0]", "[]", "cores is empty"),
-        ("[director]\ncores = \"%\"", "auto", "all", "cores is a string"),
-        ("[director]\nmax-connections = %", "1", "0", "max-connections 0 is out of bounds"),
-        ("[director]\nannounce = { refresh = \"%\" }", "0s", "25h", "in announce.refresh, refresh 25h"),
-        ("[director]\nsocket-group = %", "0", "true", "a boolean"),
-        ("S\ninterface = \"%\"", "d0", "d 0", "cannot be an interface's name"),
-        ("S\nname = \"%\"", "web", "198.18.0.100:81/tcp", "a listen that is not its own"),
-        ("S\non-removal = \"%\"", "keep", "forget", "use one of reset, keep, drop"),
-        ("S\ntimeouts = { udp = \"%\" }", "1s", "999ms", "out of bounds"),
-        ("S\ntimeouts = { tcp = \"%\" }", "12h", "43201s", "out of bounds"),
-        ("S\n[[service]]\nlisten = \"198.18.0.100:%/tcp\"", "81", "80", "is taken by service"),
-        ("S\n[[service]]\nlisten = \"198.18.0.100:80/%\"", "udp", "tcp", "is taken by service"),
-        (
-            "S\nname = \"a\"\n[[service]]\nname = \"%\"\nlisten = \"198.18.0.100:81/tcp\"",
-            "b",
-            "a",
-            "another service",
-        ),
-        ("D\naddress = \"198.19.1.1\"\nweight = %", "2147483647", "2147483648", "out of bounds"),
-        ("D\naddress = \"198.19.1.1\"\nweight = %", "0", "-1", "out of bounds"),
-        (
-            "D\naddress = \"198.19.1.1\"\n[[service.destination]]\naddress = \"198.19.1.1:%\"",
-            "81",
-            "80",
-            "twice",
-        ),
-        (
-            "D\naddress = \"198.19.1.1:%\"\nforward = \"dr\"",
-            "80",
-            "81",
-            "port 81 differs from the service's 80",
-        ),
-        (
-            "D\naddress = \"198.19.1.1:%\"\nforward = \"tun\"",
-            "80",
-            "81",
-            "differs from the service's 80 under tun",
-        ),
-        (
-            "D\naddress = \"198.19.1.1:81\"\nforward = \"%\"",
-            "nat",
-            "dr",
-            "differs from the service's 80 under dr",
-        ),
-        ("D\naddress = \"%\"", "198.19.1.1", "2001:db8::1", "IPv6 under nat does not fit"),
-        ("D\naddress = \"198.19.1.1\"\nlower-threshold = %", "0", "1", "is above upper-threshold 0"),
-    ];
-    for (template, accepted, refused, why) in table {
-        let template = match template.split_at(1) {
-            ("S", rest) => format!("{SERVICE}{}", rest.trim_start()),
-            ("D", rest) => format!("{DEST}{}", rest.trim_start()),
-            _ => (*template).to_owned(),
-        };
-        let good = parse(&with(&template, accepted), "f");
-        assert!(good.is_ok(), "{template:?} with {accepted}: {good:?}");
-        let errors = errors_of(&with(&template, refused));
-        assert!(errors.iter().any(|error| error.contains(why)), "{template:?} with {refused}: {errors:?}");
-    }
-}
-
-/// Every error of a text that is not `not supported yet`.
-fn invalid_in(text: &str) -> Vec<String> {
-    let errors = parse(text, "f").err().unwrap_or_default();
-    let invalid = errors.into_iter().filter(|error| error.kind == ConfigErrorKind::Invalid);
-    invalid.map(|error| error.to_string()).collect()
-}
-
-#[test]
-fn what_comes_later_is_refused_as_not_supported_and_all_at_once() {
-    let text = r#"
-[[service]]
-listen = "[2001:db8::100]:80/tcp"
-scheduler = "mh"
-
-[[service]]
-listen = "198.18.0.100:5000-5100/udp"
-persistence = { timeout = "360s", netmask = 24 }
-
-[[service]]
-listen = ["198.18.0.101:80/tcp", "198.18.0.101:443/tcp"]
-name = "both"
-
-[[service.destination]]
-address = "198.19.1.11"
-upper-threshold = 10
-lower-threshold = 8
-
-[[service]]
-listen = "198.18.0.102:*/tcp"
-
-[[service.destination]]
-address = "2001:db8::11"
-forward = "tun"
-"#;
-    let both = "destination 198.19.1.11 of service both";
-    let any = "service 198.18.0.102:*/tcp";
-    let want = [
-        "f:3: service [2001:db8::100]:80/tcp: the IPv6 listen [2001:db8::100]:80/tcp is not supported yet: \
-         listen on an IPv4 address",
-        "f:4: service [2001:db8::100]:80/tcp: scheduler mh is not supported yet: use one of rr, wrr, lc, wlc",
-        "f:7: service 198.18.0.100:5000-5100/udp: ports 5000-5100 are not supported yet: \
-         write one service for each port",
-        "f:8: service 198.18.0.100:5000-5100/udp: persistence is not supported yet: remove it",
-        "f:11: service both: a list of 2 listens is not supported yet: write one service for each listen",
-        &format!("f:16: {both}: upper-threshold 10 is not supported yet: write 0 or remove it"),
-        &format!("f:17: {both}: lower-threshold 8 is not supported yet: write 0 or remove it"),
-        &format!("f:20: {any}: ports * are not supported yet: write one service for each port"),
-        &format!(
-            "f:23: destination 2001:db8::11 of {any}: an IPv6 destination is not supported yet: \
-             use an IPv4 address"
-        ),
-    ];
-    assert_eq!(errors_of(text), want);
-    assert_eq!(invalid_in(text), Vec::<String>::new());
-    let unknown = errors_of("[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nscheduler = \"best\"");
-    assert!(
-        unknown[0].contains("scheduler \"best\" is not known: use one of rr, wrr, lc, wlc, sh"),
-        "{unknown:?}"
-    );
-}
-
-#[test]
-fn rules_hold_for_what_is_not_supported_yet_too() {
-    for (good, bad) in [
-        (
-            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:21-30/tcp""#,
-            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:20-30/tcp""#,
-        ),
-        (
-            r#"listen = "198.18.0.1:10-20/tcp"|listen = "198.18.0.1:15/tcp""#,
-            r#"listen = "198.18.0.1:*/tcp"|listen = "198.18.0.1:*/tcp""#,
-        ),
-        (
-            "listen = \"198.18.0.1:80/tcp\"\npersistence = { netmask = 32 }",
-            "listen = \"198.18.0.1:80/tcp\"\npersistence = { netmask = 33 }",
-        ),
-        (
-            "listen = \"[2001:db8::1]:80/tcp\"\npersistence = { netmask = 128 }",
-            "listen = \"[2001:db8::1]:80/tcp\"\npersistence = { netmask = 129 }",
-        ),
-        (
-            "listen = [\"198.18.0.1:80/tcp\", \"198.18.0.1:81/tcp\"]",
-            "listen = [\"198.18.0.1:80/tcp\", \"198.18.0.1:80/tcp\"]",
-        ),
-        (
-            "listen = \"198.18.0.1:80/tcp\"\nforward = \"tun\"\ndestination = [{ address = \"2001:db8::1\" }]",
-            "listen = \"198.18.0.1:80/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"2001:db8::1\" }]",
-        ),
-        (
-            "listen = \"198.18.0.1:80/tcp\"\ndestination = [{ address = \"198.19.0.1\", upper-threshold = 5, lower-threshold = 5 }]",
-            "listen = \"198.18.0.1:80/tcp\"\ndestination = [{ address = \"198.19.0.1\", upper-threshold = 5, lower-threshold = 6 }]",
-        ),
-        (
-            "listen = \"198.18.0.1:10-20/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"198.19.0.1\" }]",
-            "listen = \"198.18.0.1:10-20/tcp\"\nforward = \"dr\"\ndestination = [{ address = \"198.19.0.1:10\" }]",
-        ),
-    ] {
-        let text =
-            |services: &str| services.split('|').map(|s| format!("[[service]]\n{s}\n")).collect::<String>();
-        assert_eq!(invalid_in(&text(good)), Vec::<String>::new(), "{good}");
-        assert_eq!(invalid_in(&text(bad)).len(), 1, "{bad}: {:?}", invalid_in(&text(bad)));
-    }
 }
 
 #[test]

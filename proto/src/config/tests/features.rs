@@ -1,0 +1,140 @@
+//! Every feature of services, destinations, interfaces and the director, and whether the data path carries it out:
+//! a line each. Who makes it do so writes `None` here.
+
+use super::*;
+
+const NAT: &str = "use nat, dr or tun";
+const OUT: &str = "leave it out";
+const ZERO: &str = "write 0 or remove it";
+const SCHEDULER: &str = "use one of rr, wrr, lc, wlc";
+
+/// The keys of a service on 198.18.0.1:80/tcp that ask for the feature, and how they are refused, if they are:
+/// what is said not to be supported, and what to do.
+const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
+    ("scheduler = 'rr'", None),
+    ("scheduler = 'wrr'", None),
+    ("scheduler = 'lc'", None),
+    ("scheduler = 'wlc'", None),
+    ("scheduler = 'sh'", Some(("scheduler sh is", SCHEDULER))),
+    ("scheduler = 'dh'", Some(("scheduler dh is", SCHEDULER))),
+    ("scheduler = 'mh'", Some(("scheduler mh is", SCHEDULER))),
+    ("scheduler = 'sed'", Some(("scheduler sed is", SCHEDULER))),
+    ("scheduler = 'nq'", Some(("scheduler nq is", SCHEDULER))),
+    ("scheduler = 'fo'", Some(("scheduler fo is", SCHEDULER))),
+    ("scheduler = 'ovf'", Some(("scheduler ovf is", SCHEDULER))),
+    ("scheduler = 'twos'", Some(("scheduler twos is", SCHEDULER))),
+    ("scheduler = 'lblc'", Some(("scheduler lblc is", SCHEDULER))),
+    ("scheduler = 'lblcr'", Some(("scheduler lblcr is", SCHEDULER))),
+    ("scheduler = 'source'", Some(("scheduler source is", SCHEDULER))),
+    ("scheduler = 'random'", Some(("scheduler random is", SCHEDULER))),
+    ("scheduler = 'first'", Some(("scheduler first is", SCHEDULER))),
+    ("scheduler = 'lrt'", Some(("scheduler lrt is", SCHEDULER))),
+    ("timeouts = { tcp = '5m' }", None),
+    ("persistence = {}", Some(("persistence is", "remove it"))),
+    ("sloppy = true", Some(("sloppy is", OUT))),
+    ("syn-proxy = true", Some(("syn-proxy is", OUT))),
+    ("mss-clamp = 'auto'", None),
+    ("mss-clamp = 'off'", Some(("mss-clamp off is", OUT))),
+    ("pmtu-discovery = true", None),
+    ("pmtu-discovery = false", Some(("pmtu-discovery = false is", OUT))),
+    ("helper = 'ftp'", Some(("helper ftp is", OUT))),
+    ("sorry = { address = '198.19.0.9' }", Some(("sorry is", OUT))),
+    ("backup-below = 1", None),
+    ("backup-below = 2", Some(("backup-below is", OUT))),
+    ("slow-start = '30s'", Some(("slow-start is", OUT))),
+    ("on-removal = 'keep'", None),
+    ("forward = 'dr'", None),
+    ("forward = 'tun'", None),
+    ("forward = 'local'", Some(("forward local is", NAT))),
+];
+
+/// The same of what a service listens on.
+const LISTEN: &[(&str, Option<(&str, &str)>)] = &[
+    ("'198.18.0.1:80/tcp'", None),
+    ("'198.18.0.1:80/udp'\none-packet = true", Some(("one-packet is", OUT))),
+    (
+        "'[2001:db8::1]:80/tcp'",
+        Some(("the IPv6 listen [2001:db8::1]:80/tcp is", "listen on an IPv4 address")),
+    ),
+    ("'198.18.0.1:5000-5100/udp'", Some(("ports 5000-5100 are", "write one service for each port"))),
+    ("'198.18.0.1:*/tcp'", Some(("ports * are", "write one service for each port"))),
+    (
+        "['198.18.0.1:80/tcp', '198.18.0.1:443/tcp']",
+        Some(("a list of 2 listens is", "write one service for each listen")),
+    ),
+];
+
+/// The same of the keys of a destination.
+const DESTINATION: &[(&str, Option<(&str, &str)>)] = &[
+    ("forward = 'dr'", None),
+    ("forward = 'tun'\ntunnel = 'ipip'", None),
+    ("forward = 'local'", Some(("forward local is", NAT))),
+    ("forward = 'tun'\ntunnel = 'gre'", Some(("tunnel gre is", "use ipip"))),
+    ("forward = 'tun'\ntunnel = 'gue'", Some(("tunnel gue is", "use ipip"))),
+    ("state = 'ready'", None),
+    ("state = 'drain'", Some(("state drain is", OUT))),
+    ("state = 'maint'", Some(("state maint is", OUT))),
+    ("backup = true", Some(("backup is", OUT))),
+    ("upper-threshold = 10", Some(("upper-threshold 10 is", ZERO))),
+    ("connection-limit = 10", Some(("connection-limit 10 is", ZERO))),
+];
+
+/// The same of whole texts.
+const OTHER: &[(&str, Option<(&str, &str)>)] = &[
+    ("[director]\nflood = { new-connections = 1 }", Some(("flood.new-connections is", OUT))),
+    ("[director]\nflood = { source-rate = 1 }", Some(("flood.source-rate is", ZERO))),
+    ("[director]\nflood = { vip-rate = 1 }", Some(("flood.vip-rate is", ZERO))),
+    ("[director]\ntimeouts = { udp = '1m' }", None),
+    ("[[interface]]\nname = 'a'\nqueue-cores = [1]", Some(("queue-cores is", OUT))),
+    (
+        "[[service]]\nlisten = '198.18.0.1:80/tcp'\nforward = 'tun'\n\
+         [[service.destination]]\naddress = '2001:db8::11'",
+        Some(("an IPv6 destination is", "use an IPv4 address")),
+    ),
+];
+
+#[test]
+fn each_feature_is_carried_out_or_refused_as_not_supported_yet() {
+    let service = |keys: &str| format!("[[service]]\nlisten = '198.18.0.1:80/tcp'\n{keys}\n");
+    let listen = |listen: &str| format!("[[service]]\nlisten = {listen}\n");
+    let destination =
+        |keys: &str| service(&format!("[[service.destination]]\naddress = '198.19.0.1'\n{keys}"));
+    let samples = SERVICE
+        .iter()
+        .map(|(keys, refused)| (service(keys), refused))
+        .chain(LISTEN.iter().map(|(listens, refused)| (listen(listens), refused)))
+        .chain(DESTINATION.iter().map(|(keys, refused)| (destination(keys), refused)))
+        .chain(OTHER.iter().map(|(text, refused)| ((*text).to_owned(), refused)));
+    for (text, refused) in samples {
+        let errors = parse(&text, "f").err().unwrap_or_default();
+        let told: Vec<String> = errors
+            .iter()
+            .map(|error| format!("{:?} {}: {}", error.kind, error.message, error.remedy))
+            .collect();
+        let want: Vec<String> = refused
+            .iter()
+            .map(|(what, remedy)| format!("NotSupported {what} not supported yet: {remedy}"))
+            .collect();
+        assert_eq!(told, want, "{text}");
+        assert!(errors.iter().all(|error| error.line.is_some()), "{text}");
+    }
+}
+
+#[test]
+fn every_feature_that_is_asked_for_too_early_is_told_at_once() {
+    let keys = |table: &[(&str, Option<(&str, &str)>)]| {
+        let late = table.iter().filter(|(keys, refused)| refused.is_some() && !keys.contains(['{', '\n']));
+        late.map(|(keys, _)| (*keys).to_owned()).collect::<Vec<_>>()
+    };
+    let mut said = std::collections::HashSet::new();
+    let mut text = "[[service]]\nlisten = '198.18.0.1:80/tcp'\n".to_owned();
+    for line in
+        keys(SERVICE).into_iter().filter(|line| said.insert(line.split(' ').next().unwrap().to_owned()))
+    {
+        text += &format!("{line}\n");
+    }
+    let count = said.len();
+    let errors = parse(&text, "f").err().unwrap_or_default();
+    let not_yet = errors.iter().filter(|error| error.kind == ConfigErrorKind::NotSupported);
+    assert_eq!(not_yet.count(), count, "{text}{errors:#?}");
+}
