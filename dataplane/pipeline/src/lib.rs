@@ -8,6 +8,7 @@
 
 pub mod counters;
 pub mod entry;
+pub mod icmp;
 pub mod ids;
 pub mod live;
 pub mod output;
