@@ -4,8 +4,13 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 const SOURCES: [&str; 3] = ["src/steering/steering.bpf.c", "src/lab/generator.bpf.c", "src/lab/sink.bpf.c"];
+/// Of the steering program.
+const HEADERS: [&str; 5] = ["bpf.h", "flood.h", "maps.h", "ours.h", "packet.h"];
 
 fn main() {
+    for header in HEADERS {
+        println!("cargo::rerun-if-changed=src/steering/{header}");
+    }
     println!("cargo::rerun-if-env-changed=CLANG");
     SOURCES.into_iter().for_each(compile);
 }

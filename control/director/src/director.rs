@@ -92,7 +92,7 @@ impl Director {
     pub(crate) fn new(made: Made) -> Director {
         let Made { file, started, desired, dataplane, serving, netlink, current } = made;
         let now = dataplane.clock.now();
-        Director {
+        let mut director = Director {
             file,
             started,
             announcer: Announcer::new(settings(&desired.config().director.announce)),
@@ -117,7 +117,9 @@ impl Director {
             next_look: now.after(REFRESH_NEIGHBOURS),
             next_refresh: now,
             now,
-        }
+        };
+        director.limit_floods();
+        director
     }
 
     /// Puts another desired state into force.
@@ -134,6 +136,7 @@ impl Director {
             self.desired = desired;
             self.publish(snapshot);
             self.announcer.set(settings(&self.desired.config().director.announce));
+            self.limit_floods();
             self.store_ids();
             self.tell_of(&plan, origin);
             if plan.changes.iter().any(|change| change.kind == Kind::Interface) {

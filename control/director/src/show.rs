@@ -379,6 +379,8 @@ fn occurrences(director: &mut Director) -> Vec<(&'static str, &'static str, u64)
             ("steered", "frames that the steering program gave to a worker", c.taken),
             ("steering-passed", "frames that the steering program left to the kernel", c.passed),
             ("steering-no-socket", "frames of ours on a queue that nobody serves", c.no_socket),
+            ("flood-source", "new connections of a source beyond its rate, dropped", c.flood_source),
+            ("flood-vip", "new connections to a VIP beyond its rate, dropped", c.flood_vip),
         ]),
         Err(e) => tracing::debug!("steering counters: {e}"),
     }

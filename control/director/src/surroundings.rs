@@ -5,7 +5,7 @@ use sheave_frame::PortId;
 use sheave_plan::{Environment, KernelNeighbour, KernelRoute, Link};
 use sheave_proto::config::Cidr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// The environment as far as the served interfaces go: `served` maps their index to their number.
 pub(crate) fn environment(view: &View, served: &BTreeMap<u32, PortId>) -> Environment {
@@ -40,15 +40,9 @@ pub(crate) fn environment(view: &View, served: &BTreeMap<u32, PortId>) -> Enviro
     Environment { interfaces: interfaces.collect(), routes: routes.collect(), neighbours }
 }
 
-/// All IPv4 addresses of the host, whatever interface they are on: what is sent to them is the kernel's.
-pub(crate) fn own_addresses(view: &View) -> BTreeSet<Ipv4Addr> {
-    view.addresses
-        .iter()
-        .filter_map(|a| match a.addr {
-            IpAddr::V4(addr) => Some(addr),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
+/// All addresses of the host, whatever interface they are on: what is sent to them is the kernel's.
+pub(crate) fn own_addresses(view: &View) -> BTreeSet<IpAddr> {
+    view.addresses.iter().map(|a| a.addr).collect()
 }
 
 #[cfg(test)]

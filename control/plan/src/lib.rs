@@ -29,5 +29,5 @@ pub use desired::{Desired, edit};
 pub use diff::{Action, Change, Kind, Plan};
 pub use environment::{DEFAULT_MTU, Environment, KernelNeighbour, KernelRoute, Link};
 pub use ids::{Fresh, Ids, PORTS};
-pub use steered::{Endpoint, Steered};
+pub use steered::{Carrier, Endpoint, Steered};
 pub use sweeps::Sweeps;

@@ -5,7 +5,7 @@ use sheave_frame::PortId;
 use sheave_pipeline::Snapshot;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{Destination, Method, Service};
-use sheave_plan::{Compiler, Desired, Environment, KernelNeighbour, KernelRoute, Link, Steered};
+use sheave_plan::{Carrier, Compiler, Desired, Environment, KernelNeighbour, KernelRoute, Link, Steered};
 use sheave_proto::config::parse;
 use sheave_proto::wire::flow::Proto;
 use std::collections::BTreeMap;
@@ -149,7 +149,11 @@ fn methods_decide_over_real_servers_and_tunnel_sources() {
     let (_, own) = destination(&snapshot, "198.19.1.1", 53).expect("there");
     assert_eq!(own.next_hop, None, "the director's own address is on no way out");
     assert_eq!(snapshot.reals().count(), 1);
-    assert_eq!(Steered::of(&snapshot).services.len(), 1);
+    let steered = Steered::of(&snapshot);
+    assert_eq!(steered.services.len(), 1);
+    assert_eq!(steered.tunnels, [(ip("198.19.1.11"), Carrier::Ip)].into());
+    assert_eq!(steered.tunnel_sources, [ip("198.19.1.1")].into());
+    assert!(steered.own.contains(&ip("198.19.1.1")));
 }
 
 #[test]

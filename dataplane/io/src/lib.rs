@@ -38,7 +38,8 @@ pub use netdev::{ifindex, rx_queues};
 pub use pcap::{Capture, Captured, PcapPort, Recording};
 pub use portset::{PortSet, Waker, Woken};
 pub use steering::{
-    Attachment, Endpoint, QUEUES_PER_PORT, Steering, SteeringCounters, SteeringError, SteeringSets,
+    Attachment, Encapsulation, Endpoint, FloodLimits, QUEUES_PER_PORT, Rate, Steering, SteeringCounters,
+    SteeringError, SteeringSets, Transport,
 };
 pub use tap::{Copied, PcapTap, TapHandle, Way};
 pub use umem::{FrameSize, Umem};

@@ -5,8 +5,8 @@ mod common;
 use common::{CLIENT, NetNs, RawSocket, VIP, close, ip, open, receive, run, serve, udp, veth, wait_until};
 use sheave_frame::{Burst, Caps, Mode, PoolId, Port, PortId};
 use sheave_io::{
-    AfXdpConfig, AfXdpPort, Endpoint, FrameSize, ModeWish, PortSet, Steering, SteeringSets, Umem, XdpMode,
-    retire,
+    AfXdpConfig, AfXdpPort, Endpoint, FrameSize, ModeWish, PortSet, Steering, SteeringSets, Transport, Umem,
+    XdpMode, retire,
 };
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ fn umem(pools: u8) -> Umem {
 
 fn steering() -> Steering {
     let mut steering = Steering::load().expect("the program loads");
-    let services = [Endpoint::new(VIP.into(), 53, 17)].into();
+    let services = [Endpoint::new(VIP, 53, Transport::Udp)].into();
     let sets = SteeringSets { services, ..SteeringSets::default() };
     steering.apply(&sets).expect("applied");
     steering

@@ -1,134 +1,64 @@
-//! The steering program takes exactly what is ours, natively and generically.
+//! The steering program on interfaces, natively and generically: what is ours reaches the socket as it came, what is not
+//! reaches the kernel. What exactly is ours is tested frame by frame in kernel_judgement*.rs.
 
 mod common;
 
-use common::{
-    CLIENT, NetNs, OUR_MAC, OWN, REAL, RawSocket, THEIR_MAC, VIP, close, receive, serve, syn, udp, veth,
-    wait_until,
-};
-use etherparse::PacketBuilder;
+use common::judge::{sets, v4, v6};
+use common::packets::*;
+use common::{CLIENT, NetNs, RawSocket, VIP, close, receive, serve, syn, veth, wait_until};
 use sheave_frame::{Burst, FramePool, PoolId, Port, PortId};
-use sheave_io::{Endpoint, FrameSize, ModeWish, Steering, SteeringSets, Umem};
+use sheave_io::Transport::Tcp;
+use sheave_io::{AfXdpConfig, AfXdpPort, Endpoint, FrameSize, ModeWish, Steering, SteeringSets, Umem};
 
 const OTHER: [u8; 4] = [198, 18, 0, 77];
 
-fn sets() -> SteeringSets {
-    SteeringSets {
-        services: [Endpoint::new(VIP.into(), 80, 6), Endpoint::new(VIP.into(), 53, 17)].into(),
-        vips: [VIP.into()].into(),
-        reals: [Endpoint::new(REAL.into(), 8080, 6), Endpoint::new(REAL.into(), 53, 17)].into(),
-        own: [OWN.into()].into(),
-    }
-}
-
-/// ARP for Ethernet and IPv4, broadcast.
-fn arp(op: u8, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
-    let head = [&[0xff; 6][..], &THEIR_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, op]].concat();
-    [&head[..], &THEIR_MAC, &sender, &[0; 6], &target].concat()
-}
-
-fn echo(to: [u8; 4], reply: bool) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC).ipv4(CLIENT, to, 64);
-    let builder = if reply { builder.icmpv4_echo_reply(1, 2) } else { builder.icmpv4_echo_request(1, 2) };
-    let mut packet = Vec::new();
-    builder.write(&mut packet, b"ping").expect("memory");
-    packet
-}
-
-/// An ICMP error to `to` that quotes `quoted` (a whole frame) from its IP header on.
-fn error(kind: u8, to: [u8; 4], quoted: &[u8]) -> Vec<u8> {
-    let icmp = etherparse::Icmpv4Type::Unknown { type_u8: kind, code_u8: 0, bytes5to8: [0; 4] };
-    let builder = PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC).ipv4([198, 18, 0, 254], to, 64).icmpv4(icmp);
-    let mut packet = Vec::new();
-    builder.write(&mut packet, &quoted[14..]).expect("memory");
-    packet
-}
-
-/// A frame with some bytes replaced.
-fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
-    frame[at..at + bytes.len()].copy_from_slice(bytes);
-    frame
-}
-
-/// A frame with an IPv4 option, so that its ports stand four bytes later.
-fn with_option(mut frame: Vec<u8>) -> Vec<u8> {
-    frame[14] = 0x46;
-    frame.splice(34..34, [1, 1, 1, 0]);
-    frame
-}
-
-fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.splice(12..12, [0x81, 0, 0, 5]);
-    frame
-}
-
 /// What is ours.
 fn ours() -> Vec<(&'static str, Vec<u8>)> {
-    let request = syn((CLIENT, 1000), (VIP, 80));
-    let reply = syn((REAL, 8080), (CLIENT, 1000));
-    let to_client = syn((VIP, 80), (CLIENT, 1000));
-    let to_real = syn((CLIENT, 1000), (REAL, 8080));
-    vec![
-        ("a request by TCP", request.clone()),
-        ("a request by UDP", udp((CLIENT, 1000), (VIP, 53), b"question")),
-        ("a request with an IP option", with_option(request.clone())),
-        ("a request to another station's address", with(request, 0, &[2, 0, 0, 0, 0, 9])),
-        ("a reply of a real server", reply.clone()),
-        ("a reply by UDP", udp((REAL, 53), (CLIENT, 1000), b"answer")),
-        ("who has the VIP", arp(1, CLIENT, VIP)),
-        ("the VIP says who has the client", arp(1, VIP, CLIENT)),
-        ("another announces the VIP", arp(2, VIP, VIP)),
-        ("an ARP reply to the VIP", arp(2, CLIENT, VIP)),
-        ("echo to the VIP", echo(VIP, false)),
-        ("unreachable about the VIP's packet", error(3, VIP, &to_client)),
-        ("source quench about the VIP's packet", error(4, VIP, &to_client)),
-        ("time exceeded about the VIP's packet", error(11, VIP, &to_client)),
-        ("parameter problem about the VIP's packet", error(12, VIP, &to_client)),
-        ("an error with a quoted IP option", error(3, VIP, &with_option(to_client))),
-        ("an error to a client about its packet to a real", error(3, CLIENT, &to_real)),
-        ("an error to the VIP about a packet to a real", error(3, VIP, &to_real)),
-        ("padded to the minimum", [arp(1, CLIENT, VIP), vec![0; 18]].concat()),
-    ]
+    let mut frames = Vec::new();
+    for c in [v4(), v6()] {
+        let request = ether(&ip(c.client, c.vip, TCP, 0, &tcp(1000, 80, SYN)));
+        frames.extend([
+            ("a request", request.clone()),
+            ("a request by UDP", ether(&ip(c.client, c.open, UDP, 0, &udp_datagram(1000, 53)))),
+            ("a request with a tag", tagged(request.clone(), &[0x8100])),
+            ("a request with two tags", tagged(request.clone(), &[0x88a8, 0x8100])),
+            ("a request to another station's address", with(request.clone(), 0, &[2, 0, 0, 0, 0, 9])),
+            ("a request with padding", [&request[..], &[0; 20]].concat()),
+            ("a reply of a real server", ether(&ip(c.real, c.client, TCP, 0, &tcp(8080, 1000, ACK)))),
+        ]);
+    }
+    let (c, c6) = (v4(), v6());
+    let to_real = ip(c.client, c.real, TCP, 0, &tcp(1000, 8080, ACK));
+    let group = addr("ff02::1:ff00:100");
+    let who_has = ether(&discovery(135, c6.client, group, c6.vip));
+    let later = ip_extended((c6.client, c6.vip), &[Extension::fragment(1448)], (TCP, &[1; 8]));
+    frames.extend([
+        ("who has the VIP", with(who_has, 0, &[0x33, 0x33, 0xff, 0, 1, 0])),
+        ("echo to the VIP", ether(&ip(c6.client, c6.vip, ICMPV6, 0, &icmp(128, b"ping")))),
+        ("a later fragment", ether(&ip(c.client, c.vip, TCP, 185, &[1; 8]))),
+        ("a later fragment, v6", ether(&later)),
+        ("an error about a packet to a real", ether(&ip(c.own, c.client, ICMP, 0, &icmp(3, &to_real)))),
+    ]);
+    frames
 }
 
 /// What is the kernel's.
 fn theirs() -> Vec<(&'static str, Vec<u8>)> {
-    let request = syn((CLIENT, 1000), (VIP, 80));
-    let to_client = syn((VIP, 80), (CLIENT, 1000));
-    let short_quote = error(3, VIP, &to_client)[..14 + 20 + 8 + 22].to_vec();
-    vec![
-        ("another port of the VIP", syn((CLIENT, 1000), (VIP, 22))),
-        ("the port by another protocol", udp((CLIENT, 1000), (VIP, 80), b"x")),
-        ("ssh to the director", syn((CLIENT, 1000), (OWN, 22))),
-        ("the service's port on another address", syn((CLIENT, 1000), (OWN, 80))),
-        ("a reply of a real to the director itself", syn((REAL, 8080), (OWN, 1000))),
-        ("another port of a real", syn((REAL, 22), (CLIENT, 1000))),
-        ("ARP about others", arp(1, CLIENT, OWN)),
-        ("reverse ARP", with(arp(1, CLIENT, VIP), 21, &[3])),
-        ("ARP of another hardware", with(arp(1, CLIENT, VIP), 14, &[0, 6])),
-        ("half an ARP", arp(1, CLIENT, VIP)[..41].to_vec()),
-        ("echo to the director", echo(OWN, false)),
-        ("an echo reply to the VIP", echo(VIP, true)),
-        ("a redirect about the VIP's packet", error(5, VIP, &to_client)),
-        ("an error about the director's own packet", error(3, OWN, &syn((OWN, 1000), (REAL, 8080)))),
-        ("an error about another packet", error(3, OWN, &syn((OWN, 22), (CLIENT, 1000)))),
-        ("an error about a later fragment", error(3, VIP, &with(to_client.clone(), 20, &[0, 9]))),
-        ("an error with too short a quotation", short_quote),
-        ("an error about IP in IP", error(3, OWN, &with(syn((OWN, 0), (REAL, 0)), 23, &[4]))),
-        ("a first fragment", with(request.clone(), 20, &[0x20, 0])),
-        ("a later fragment", with(request.clone(), 20, &[0, 1])),
-        ("a tagged frame", tagged(request.clone())),
-        ("broadcast", with(request.clone(), 0, &[0xff; 6])),
-        ("multicast", with(request.clone(), 0, &[1, 0, 0x5e])),
-        ("version 6 inside type 4", with(request.clone(), 14, &[0x65])),
-        ("a header length below five", with(request.clone(), 14, &[0x44])),
-        ("a header length beyond the frame", with(request.clone(), 14, &[0x4f])),
-        ("IPv6", with(request.clone(), 12, &[0x86, 0xdd])),
-        ("SCTP", with(request.clone(), 23, &[132])),
-        ("no ports", request[..36].to_vec()),
-        ("half an IP header", request[..30].to_vec()),
-        ("a bare Ethernet header", request[..14].to_vec()),
-    ]
+    let mut frames = Vec::new();
+    for c in [v4(), v6()] {
+        let request = ether(&ip(c.client, c.vip, TCP, 0, &tcp(1000, 80, SYN)));
+        frames.extend([
+            ("another port of the VIP", ether(&ip(c.client, c.vip, TCP, 0, &tcp(1000, 22, SYN)))),
+            ("ssh to the director", ether(&ip(c.client, c.own, TCP, 0, &tcp(1000, 22, SYN)))),
+            ("a reply of a real to the director", ether(&ip(c.real, c.own, TCP, 0, &tcp(8080, 1, ACK)))),
+            ("broadcast", with(request.clone(), 0, &[0xff; 6])),
+            ("three tags", tagged(request.clone(), &[0x8100; 3])),
+            ("no ports", request[..request.len() - 18].to_vec()),
+            ("half an IP header", request[..30].to_vec()),
+            ("a bare Ethernet header", request[..14].to_vec()),
+        ]);
+    }
+    frames
 }
 
 fn takes_exactly_what_is_ours(wish: ModeWish) {
@@ -184,11 +114,19 @@ fn sets_follow_what_is_applied() {
         assert_eq!(steering.read_back().expect("readable"), next);
     }
     let mut more = sets();
-    more.services.remove(&Endpoint::new(VIP.into(), 80, 6));
-    more.services.insert(Endpoint::new(OTHER.into(), 80, 6));
+    more.services.remove(&Endpoint::new(VIP, 80, Tcp));
+    more.services.insert(Endpoint::new(OTHER, 80, Tcp));
     more.own.insert(OTHER.into());
     steering.apply(&more).expect("applied");
-    assert_eq!((steering.read_back().expect("readable"), steering.sets()), (more.clone(), &more));
+    assert_eq!(steering.read_back().expect("readable"), more);
+    // Taken out is what goes, but for the host's own; nothing new is there yet.
+    let mut less = sets();
+    less.services.clear();
+    less.own.clear();
+    less.vips.insert(OTHER.into());
+    steering.withdraw(&less).expect("withdrawn");
+    let left = steering.read_back().expect("readable");
+    assert_eq!(left, SteeringSets { services: [].into(), ..more });
 }
 
 #[test]
@@ -244,57 +182,75 @@ fn an_interface_of_another_program_is_left_alone_and_says_why() {
     });
 }
 
-/// Two queues of one interface: frames of each reach the socket of that queue and no other.
+/// Two interfaces of two queues, dealt crosswise to two workers.
+///
+/// ```text
+///   a0 queue 0 -- worker 0 -- b0 queue 1          a0 queue 1 -- worker 1 -- b0 queue 0
+/// ```
 #[test]
-fn each_queue_has_its_socket() {
+fn any_queue_of_any_interface_may_have_any_worker() {
     NetNs::new().run(|| {
-        common::ip(
-            "link add a0 numrxqueues 2 numtxqueues 2 type veth peer name a1 numrxqueues 2 numtxqueues 2",
-        );
-        common::ip("link set a0 up");
-        common::ip("link set a1 up");
-        assert_eq!(sheave_io::rx_queues("a0").expect("there"), 2);
-        let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
-        let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
+        let umem = Umem::new(256, 2, FrameSize::B2048).expect("memory");
+        let mut pools = [0, 1].map(|id| umem.take_pool(PoolId(id), 0).expect("a pool"));
         let mut steering = Steering::load().expect("loaded");
-        let ifindex = sheave_io::ifindex("a0").expect("there");
-        let attachment = steering.attach(ifindex, ModeWish::Auto).expect("attached");
-        let mut ports: Vec<_> = (0..2)
-            .map(|queue| {
-                let config = sheave_io::AfXdpConfig {
-                    name: "a0".to_owned(),
+        let mut workers: [Vec<AfXdpPort>; 2] = [Vec::new(), Vec::new()];
+        let mut attachments = Vec::new();
+        for (number, name, far) in [(0, "a0", "a1"), (1, "b0", "b1")] {
+            let queues = "numrxqueues 2 numtxqueues 2";
+            common::ip(&format!("link add {name} {queues} type veth peer name {far} {queues}"));
+            for end in [name, far] {
+                common::ip(&format!("link set {end} up"));
+            }
+            assert_eq!(sheave_io::rx_queues(name).expect("there"), 2);
+            let ifindex = sheave_io::ifindex(name).expect("there");
+            let attachment = steering.attach(ifindex, ModeWish::Auto).expect("attached");
+            for queue in 0..2u32 {
+                let config = AfXdpConfig {
+                    name: name.to_owned(),
                     ifindex,
                     queue,
-                    port: PortId(0),
+                    port: PortId(number),
                     wish: ModeWish::Auto,
                     attached: attachment.mode(),
                     fill_frames: 64,
                 };
-                let mut port = sheave_io::AfXdpPort::open(umem, &config).expect("open");
+                let worker = (u32::from(number) + queue) % 2;
+                let mut port = AfXdpPort::open(umem, &config).expect("open");
                 steering.set_socket(ifindex, queue, port.fd()).expect("set");
-                port.recv(&mut Burst::with_capacity(1), &mut pool);
-                port
-            })
-            .collect();
-        steering.apply(&sets()).expect("applied");
-        let network = RawSocket::new("a1");
-        for n in 0..64 {
-            network.send(&syn((CLIENT, 1000 + n), (VIP, 80)));
+                port.recv(&mut Burst::with_capacity(1), &mut pools[worker as usize]);
+                workers[worker as usize].push(port);
+            }
+            attachments.push(attachment);
         }
-        let mut counts = [0, 0];
-        let mut burst = Burst::with_capacity(1);
+        steering.apply(&sets()).expect("applied");
+        let networks = ["a1", "b1"].map(RawSocket::new);
+        for n in 0..64 {
+            networks[0].send(&syn((CLIENT, 1000 + n), (VIP, 80)));
+            networks[1].send(&syn((CLIENT, 2000 + n), (VIP, 80)));
+        }
+        // By interface and queue. The source port tells where a frame was sent.
+        let mut counts = [[0; 2]; 2];
         wait_until("all have come", || {
-            for (port, count) in ports.iter_mut().zip(&mut counts) {
-                *count += port.recv(&mut burst, &mut pool);
-                while let Some(frame) = burst.pop() {
-                    pool.release(frame);
+            for (ports, pool) in workers.iter_mut().zip(&mut pools) {
+                for port in ports {
+                    let (mut burst, at) = (Burst::with_capacity(1), port.caps());
+                    port.recv(&mut burst, pool);
+                    while let Some(frame) = burst.pop() {
+                        let interface = usize::from(frame.bytes()[34..36] >= 2000u16.to_be_bytes()[..]);
+                        assert_eq!((frame.ingress(), at.port.index()), (at.port, interface));
+                        counts[interface][at.queue as usize] += 1;
+                        pool.release(frame);
+                    }
                 }
             }
-            counts.iter().sum::<usize>() == 64
+            counts.map(|queues| queues.iter().sum::<usize>()) == [64, 64]
         });
-        for port in ports {
-            Box::new(port).close(&mut pool);
+        assert!(counts.iter().flatten().all(|count| *count > 0), "not spread over the queues: {counts:?}");
+        for (ports, mut pool) in workers.into_iter().zip(pools) {
+            for port in ports {
+                Box::new(port).close(&mut pool);
+            }
+            umem.return_pool(pool).expect("whole");
         }
-        umem.return_pool(pool).expect("whole");
     });
 }

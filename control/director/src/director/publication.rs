@@ -2,9 +2,12 @@
 
 use super::Director;
 use crate::surroundings;
-use sheave_io::{Endpoint, SteeringSets};
+use sheave_io::{Encapsulation, Endpoint, FloodLimits, Rate, SteeringError, SteeringSets, Transport};
 use sheave_pipeline::{Snapshot, Time};
-use sheave_plan::Steered;
+use sheave_plan::{Carrier, Steered};
+use sheave_proto::config::Flood;
+use sheave_proto::wire::flow::Proto;
+use std::num::NonZeroU32;
 
 /// Publishing takes at most this part of the control thread's time: however fast neighbours come and go, clients are
 /// answered and announcements made.
@@ -32,45 +35,83 @@ impl Director {
     pub(super) fn publish(&mut self, snapshot: Snapshot) {
         let sets = self.steered(&snapshot);
         let places: Vec<_> = snapshot.announcements().collect();
-        let before = self.serving.steering.sets();
-        let both = in_both(before, &sets);
-        if both != *before {
-            self.steer(&both);
-        }
+        tell(self.serving.steering.withdraw(&sets));
         self.epoch = snapshot.epoch;
         self.statistics.begin(self.compiler.fresh());
         self.statistics.forget(&snapshot);
         self.dataplane.publisher.publish(Box::new(snapshot));
-        self.steer(&sets);
+        tell(self.serving.steering.apply(&sets));
         self.announcer.up(places, self.now);
     }
 
-    fn steer(&mut self, sets: &SteeringSets) {
-        if let Err(e) = self.serving.steering.apply(sets) {
-            tracing::error!("steering: {e}");
-        }
+    /// Puts the limits on new connections into force.
+    pub(super) fn limit_floods(&mut self) {
+        tell(self.serving.steering.limit(&limits(&self.desired.config().director.flood)));
     }
 
     fn steered(&self, snapshot: &Snapshot) -> SteeringSets {
-        let Steered { services, vips, reals, mut own } = Steered::of(snapshot);
+        let Steered { services, vips, reals, mut own, tunnel_sources, tunnels } = Steered::of(snapshot);
         // Also addresses of interfaces that are not served: what real servers send there is the kernel's.
         own.extend(surroundings::own_addresses(self.netlink.view()).difference(&vips));
-        let endpoint = |(addr, port, proto): sheave_plan::Endpoint| Endpoint::new(addr, port, proto.number());
         SteeringSets {
             services: services.into_iter().map(endpoint).collect(),
-            vips: vips.into_iter().collect(),
+            vips,
             reals: reals.into_iter().map(endpoint).collect(),
-            own: own.into_iter().collect(),
+            own,
+            tunnel_sources,
+            tunnels: tunnels.into_iter().map(|(to, carrier)| (to, encapsulation(carrier))).collect(),
         }
     }
 }
 
-fn in_both(a: &SteeringSets, b: &SteeringSets) -> SteeringSets {
-    SteeringSets {
-        services: a.services.intersection(&b.services).copied().collect(),
-        vips: a.vips.intersection(&b.vips).copied().collect(),
-        reals: a.reals.intersection(&b.reals).copied().collect(),
-        // What is the host's own stays the kernel's until nothing of it is steered any more.
-        own: a.own.clone(),
+fn tell(outcome: Result<(), SteeringError>) {
+    if let Err(e) = outcome {
+        tracing::error!("steering: {e}");
+    }
+}
+
+fn endpoint((addr, port, proto): sheave_plan::Endpoint) -> Endpoint {
+    let transport = match proto {
+        Proto::Tcp => Transport::Tcp,
+        Proto::Udp => Transport::Udp,
+    };
+    Endpoint { addr, port, transport }
+}
+
+fn encapsulation(carrier: Carrier) -> Encapsulation {
+    match carrier {
+        Carrier::Ip => Encapsulation::Ip,
+        Carrier::Gre => Encapsulation::Gre,
+        Carrier::Gue(port) => Encapsulation::Gue(port),
+    }
+}
+
+fn limits(flood: &Flood) -> FloodLimits {
+    // Without a rate there is no limit; without a burst it is a second's worth.
+    let rate = |per_second, burst| {
+        let per_second = NonZeroU32::new(per_second)?;
+        Some(Rate { per_second, burst: NonZeroU32::new(burst).unwrap_or(per_second) })
+    };
+    FloodLimits {
+        source: rate(flood.source_rate, flood.source_burst),
+        vip: rate(flood.vip_rate, flood.vip_burst),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_the_configuration() {
+        let number = |n| NonZeroU32::new(n).unwrap();
+        assert_eq!(limits(&Flood::default()), FloodLimits::default());
+        let flood =
+            Flood { source_rate: 10, source_burst: 50, vip_rate: 1000, vip_burst: 0, ..Flood::default() };
+        let (source, vip) = ((number(10), number(50)), (number(1000), number(1000)));
+        let rate = |(per_second, burst)| Some(Rate { per_second, burst });
+        assert_eq!(limits(&flood), FloodLimits { source: rate(source), vip: rate(vip) });
+        let bursts = Flood { source_burst: 5, vip_burst: 5, ..Flood::default() };
+        assert_eq!(limits(&bursts), FloodLimits::default(), "a burst without a rate limits nothing");
     }
 }

@@ -1,29 +1,33 @@
 //! The steering program: loaded once, attached to each interface by a link, told by maps what is ours.
 //!
-//! Owns the program and its maps, the numbering of interfaces in them, and a mirror of the sets last applied. A link
+//! Owns the program and its maps, the numbering of interfaces in them, and a mirror of what they hold. A link
 //! detaches when it is dropped, and when the process ends in whatever way: nothing is pinned. The program passes what
-//! has no socket, so an interface may be attached before its sockets are there, and after they are gone.
+//! has no socket, so an interface may be attached before its sockets are there, and after they are gone. Any queue of
+//! any interface may have any socket that is bound to it: who serves which is not decided here.
 //!
-//! What the program does is described in steering.bpf.c. It knows nothing of services beyond the sets.
+//! What the program does is described in steering.bpf.c. It knows nothing of services beyond the sets. It sees only the
+//! bytes of a frame: an 802.1Q tag that the hardware strips (`ethtool -K DEV rxvlan off`), or that a veth peer hands over
+//! beside the frame (`txvlan off` on the peer), is invisible to XDP, and the frame looks untagged to a worker, too.
 
+mod floods;
+mod layout;
 mod link;
 mod sets;
+mod tables;
 
-pub use sets::{Endpoint, SteeringSets};
+pub use floods::{FloodLimits, Rate};
+pub use layout::QUEUES_PER_PORT;
+pub use sets::{Encapsulation, Endpoint, SteeringSets, Transport};
 
 use crate::afxdp::{ModeWish, XdpMode};
-use aya::maps::{HashMap, MapData, PerCpuArray, XskMap};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader};
+use layout::{Address, Counter, EndpointKey, Entry, Limits, PORTS, PortEntry, Roles};
 use link::{Flags, Link};
-use sets::{Change, Step};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-
-/// Queues of one interface that can have a socket (QUEUES_PER_PORT of the program).
-pub const QUEUES_PER_PORT: u32 = 64;
-const PORTS: u32 = 128;
+use tables::{Step, Tables};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steering.bpf.o"));
 
@@ -101,19 +105,11 @@ pub struct SteeringCounters {
     pub let_through: u64,
     /// Frames that a worker passed.
     pub reinjected: u64,
+    /// New connections of a source beyond its limit, dropped.
+    pub flood_source: u64,
+    /// New connections to a VIP beyond its limit, dropped.
+    pub flood_vip: u64,
 }
-
-/// `struct port` of the program.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-struct PortEntry {
-    base: u32,
-    generic: u32,
-}
-
-// JUSTIFICATION: the maps take their values as bytes.
-// SAFETY: two 32-bit numbers without padding; any bytes are a value.
-unsafe impl Pod for PortEntry {}
 
 /// The program and its maps.
 #[derive(Debug)]
@@ -121,7 +117,7 @@ pub struct Steering {
     ebpf: Ebpf,
     /// The place of each interface in the table of sockets.
     places: BTreeMap<u32, u32>,
-    sets: SteeringSets,
+    tables: Tables,
 }
 
 impl Steering {
@@ -142,7 +138,7 @@ impl Steering {
         program::<SchedClassifier>(&mut ebpf, "reinject")?
             .load()
             .map_err(|error| SteeringError::new("steering program reinject: refused by the kernel", error))?;
-        Ok(Steering { ebpf, places: BTreeMap::new(), sets: SteeringSets::default() })
+        Ok(Steering { ebpf, places: BTreeMap::new(), tables: Tables::default() })
     }
 
     /// Attaches the program to an interface: by its driver, or generically when wished or when the driver cannot.
@@ -282,26 +278,48 @@ impl Steering {
         }
     }
 
-    /// Brings the program's sets to `sets` by the fewest changes, adding before removing.
+    /// Brings the program's sets to `sets` by the fewest changes. What is ours before and after is ours all the while.
     ///
     /// # Errors
     /// When a set is full. What was changed until then stays, and the next call goes on from there.
     pub fn apply(&mut self, sets: &SteeringSets) -> Result<(), SteeringError> {
-        for step in self.sets.steps(sets) {
-            match step {
-                Step::Service(change, endpoint) => self.change("services", change, endpoint.key()),
-                Step::Real(change, endpoint) => self.change("reals", change, endpoint.key()),
-                Step::Vip(change, addr) => self.change("vips", change, addr.octets()),
-                Step::Own(change, addr) => self.change("own", change, addr.octets()),
-            }?;
-            self.sets.take(step);
-        }
-        Ok(())
+        let to = Tables::of(sets);
+        self.go(self.tables.growth(&to))?;
+        self.go(self.tables.shrinkage(&to, Roles::NONE))
     }
 
-    /// The sets as last applied.
-    pub fn sets(&self) -> &SteeringSets {
-        &self.sets
+    /// Takes out what `sets` does not have, and adds nothing. What is the host's own stays the kernel's until nothing of
+    /// it is steered any more.
+    ///
+    /// # Errors
+    /// When the kernel does not let its maps be changed.
+    pub fn withdraw(&mut self, sets: &SteeringSets) -> Result<(), SteeringError> {
+        self.go(self.tables.shrinkage(&Tables::of(sets), Roles::OWN))
+    }
+
+    fn go(&mut self, steps: Vec<Step>) -> Result<(), SteeringError> {
+        for step in steps {
+            match step {
+                Step::Roles(addr, Roles::NONE) => self.addresses()?.remove(&addr),
+                Step::Roles(addr, roles) => {
+                    // Its bucket is full again, which is worth one burst.
+                    let entry = Entry { roles: roles.0, unused: 0, full_at: 0 };
+                    self.addresses()?.insert(addr, entry, 0)
+                }
+                Step::Enter(key) => self.endpoints()?.insert(key, 1, 0),
+                Step::Leave(key) => self.endpoints()?.remove(&key),
+            }
+            .map_err(|error| {
+                let addr = match step {
+                    Step::Roles(addr, _) => addr,
+                    Step::Enter(key) | Step::Leave(key) => key.addr,
+                };
+                let what = format!("steering: {}: not changed: the table is full, or gone", addr.ip());
+                SteeringError::new(what, error)
+            })?;
+            self.tables.take(step);
+        }
+        Ok(())
     }
 
     /// The sets as the program sees them.
@@ -309,28 +327,32 @@ impl Steering {
     /// # Errors
     /// When the kernel does not let its maps be read.
     pub fn read_back(&mut self) -> Result<SteeringSets, SteeringError> {
-        Ok(SteeringSets {
-            services: self.keys("services")?.into_iter().map(Endpoint::of_key).collect(),
-            reals: self.keys("reals")?.into_iter().map(Endpoint::of_key).collect(),
-            vips: self.keys::<[u8; 4]>("vips")?.into_iter().map(Ipv4Addr::from).collect(),
-            own: self.keys::<[u8; 4]>("own")?.into_iter().map(Ipv4Addr::from).collect(),
-        })
+        let roles = |entry: Entry| Roles(entry.roles);
+        let addresses: Result<_, _> =
+            self.addresses()?.iter().map(|item| item.map(|(addr, entry)| (addr, roles(entry)))).collect();
+        let endpoints: Result<_, _> = self.endpoints()?.keys().collect();
+        let tables =
+            Tables::new(addresses.map_err(wrong("addresses"))?, endpoints.map_err(wrong("endpoints"))?);
+        Ok(tables.sets())
     }
 
-    fn change<K: Pod>(&mut self, set: &str, change: Change, key: K) -> Result<(), SteeringError> {
-        let mut map = HashMap::<_, K, u8>::try_from(map(&mut self.ebpf, set)?).map_err(wrong(set))?;
-        let result = match change {
-            Change::Add => map.insert(key, 1, 0),
-            Change::Remove => map.remove(&key),
-        };
-        result.map_err(|error| {
-            SteeringError::new(format!("steering set {set}: cannot be changed (full?)"), error)
-        })
+    /// Limits new connections from now on. Buckets keep what they hold, as far as it fits.
+    ///
+    /// # Errors
+    /// When the kernel does not let its maps be changed.
+    pub fn limit(&mut self, limits: &FloodLimits) -> Result<(), SteeringError> {
+        let map = map(&mut self.ebpf, "limits")?;
+        let mut array = Array::<_, Limits>::try_from(map).map_err(wrong("limits"))?;
+        // A packet may meet the old rate with the new burst.
+        array.set(0, limits.layout(), 0).map_err(wrong("limits"))
     }
 
-    fn keys<K: Pod>(&mut self, set: &str) -> Result<Vec<K>, SteeringError> {
-        let map = HashMap::<_, K, u8>::try_from(map(&mut self.ebpf, set)?).map_err(wrong(set))?;
-        map.keys().collect::<Result<_, _>>().map_err(wrong(set))
+    fn addresses(&mut self) -> Result<HashMap<&mut MapData, Address, Entry>, SteeringError> {
+        HashMap::try_from(map(&mut self.ebpf, "addresses")?).map_err(wrong("addresses"))
+    }
+
+    fn endpoints(&mut self) -> Result<HashMap<&mut MapData, EndpointKey, u8>, SteeringError> {
+        HashMap::try_from(map(&mut self.ebpf, "endpoints")?).map_err(wrong("endpoints"))
     }
 
     fn ports(&mut self) -> Result<HashMap<&mut MapData, u32, PortEntry>, SteeringError> {
@@ -358,16 +380,18 @@ impl Steering {
     pub fn counters(&mut self) -> Result<SteeringCounters, SteeringError> {
         let counters =
             PerCpuArray::<_, u64>::try_from(map(&mut self.ebpf, "counters")?).map_err(wrong("counters"))?;
-        let sum = |index: u32| {
-            let values = counters.get(&index, 0).map_err(wrong("counters"))?;
+        let sum = |which: Counter| {
+            let values = counters.get(&(which as u32), 0).map_err(wrong("counters"))?;
             Ok::<u64, SteeringError>(values.iter().sum())
         };
         Ok(SteeringCounters {
-            taken: sum(0)?,
-            passed: sum(1)?,
-            no_socket: sum(2)?,
-            let_through: sum(3)?,
-            reinjected: sum(4)?,
+            taken: sum(Counter::Taken)?,
+            passed: sum(Counter::Passed)?,
+            no_socket: sum(Counter::NoSocket)?,
+            let_through: sum(Counter::LetThrough)?,
+            reinjected: sum(Counter::Reinjected)?,
+            flood_source: sum(Counter::FloodSource)?,
+            flood_vip: sum(Counter::FloodVip)?,
         })
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its share of the kit")]
 
+pub(crate) mod judge;
+pub(crate) mod packets;
+
 use etherparse::PacketBuilder;
 use sheave_frame::{Burst, FramePool, Port, PortId};
 use sheave_io::{AfXdpConfig, AfXdpPort, Attachment, ModeWish, Steering, Umem};

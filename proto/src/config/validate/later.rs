@@ -12,13 +12,9 @@ use super::Check;
 /// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
 type Later<T> = (&'static str, &'static str, fn(&T) -> Vec<String>);
 
-const DIRECTOR: &[Later<Director>] = &[
-    ("flood", LEAVE, |d| {
-        when(d.flood.new_connections != Flood::default().new_connections, "flood.new-connections is")
-    }),
-    ("flood", ZERO, |d| when(d.flood.source_rate != 0, "flood.source-rate is")),
-    ("flood", ZERO, |d| when(d.flood.vip_rate != 0, "flood.vip-rate is")),
-];
+const DIRECTOR: &[Later<Director>] = &[("flood", LEAVE, |d| {
+    when(d.flood.new_connections != Flood::default().new_connections, "flood.new-connections is")
+})];
 
 const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
