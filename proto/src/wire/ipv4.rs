@@ -274,6 +274,13 @@ impl<'a> HeaderMut<'a> {
         TOTAL_LEN.set_u16(self.0, bytes);
     }
 
+    /// Makes it a fragment at `offset`, in bytes, of which the field keeps whole units of eight; it may be
+    /// fragmented again.
+    #[inline]
+    pub fn set_fragment(&mut self, offset: u16, more: bool) {
+        FLAGS_OFFSET.set_u16(self.0, (offset >> 3) | if more { MORE_FRAGMENTS } else { 0 });
+    }
+
     /// Sets the checksum field, host order.
     #[inline]
     pub fn set_checksum(&mut self, checksum: u16) {

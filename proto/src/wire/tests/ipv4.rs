@@ -168,3 +168,15 @@ fn a_template_writes_what_a_header_writes() {
     assert_eq!(verify_checksum(&bytes), Ok(()));
     assert_eq!(bytes[6..8], [0, 0]);
 }
+
+#[test]
+fn makes_fragments() {
+    let mut packet = syn_packet();
+    let mut header = HeaderMut::new(&mut packet).unwrap();
+    header.set_fragment(0xfff8, true);
+    assert_eq!(packet, with(&[(6, 0x3f), (7, 0xff)]));
+    let ip = parse(&packet).unwrap();
+    assert_eq!((ip.frag_offset, ip.mf, ip.df), (0xfff8, true, false));
+    HeaderMut::new(&mut packet).unwrap().set_fragment(8, false);
+    assert_eq!(packet, with(&[(6, 0), (7, 1)]));
+}
