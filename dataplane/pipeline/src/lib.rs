@@ -8,6 +8,11 @@
 
 pub mod counters;
 pub mod entry;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "wired in with the packet path's next form")
+)]
+pub mod fragments;
 pub mod icmp;
 pub mod ids;
 pub mod live;
