@@ -16,6 +16,8 @@ pub mod fragments;
 pub mod icmp;
 pub mod ids;
 pub mod live;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
+pub mod mss;
 pub mod output;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod path_mtu;
