@@ -18,6 +18,7 @@ use crate::ids::{DestKey, Fresh, Ids, Place};
 use crate::network;
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
+use sheave_pipeline::scheduler::{HashKey, HashOptions, TableSize, Tables};
 use sheave_pipeline::snapshot::{
     Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Real, SchedulerKind, Service, Snapshot,
     SnapshotBuilder, Timeouts,
@@ -78,6 +79,8 @@ pub struct Compiler {
     /// Kept before, without connections now: the next compilation leaves them out.
     retired: BTreeSet<DestKey>,
     fresh: Fresh,
+    /// Of the last snapshot: they take longest to make, and mostly stay as they are.
+    tables: Tables,
 }
 
 impl Compiler {
@@ -156,6 +159,8 @@ impl Compiler {
         self.number(&services, epoch)?;
         let links = network::links(desired, environment);
         let mut builder = SnapshotBuilder::new(epoch);
+        builder.hash_key(HashKey::of(&desired.config().director.hash_key));
+        builder.reuse(std::mem::take(&mut self.tables));
         network::build(&mut builder, desired, environment, &links, &self.ids);
         let there: BTreeSet<u16> =
             services.iter().filter_map(|s| Some(self.ids.service(&s.model.name)?.0)).collect();
@@ -169,7 +174,9 @@ impl Compiler {
             // Kept only for TCP.
             self.destination(&mut builder, *key, 0, Proto::Tcp, &links);
         }
-        Ok(builder.build())
+        let snapshot = builder.build();
+        self.tables = snapshot.tables();
+        Ok(snapshot)
     }
 
     /// Settles every number, and which removed destinations are kept.
@@ -387,6 +394,10 @@ fn scheduler(scheduler: config::Scheduler) -> Option<SchedulerKind> {
         config::Scheduler::Wrr => Some(SchedulerKind::Wrr),
         config::Scheduler::Lc => Some(SchedulerKind::Lc),
         config::Scheduler::Wlc => Some(SchedulerKind::Wlc),
+        config::Scheduler::Dh => Some(SchedulerKind::Dh),
+        config::Scheduler::Sh => Some(SchedulerKind::Sh(HashOptions::default())),
+        config::Scheduler::Mh => Some(SchedulerKind::Mh(HashOptions::default(), TableSize::default())),
+        config::Scheduler::Source => Some(SchedulerKind::Source),
         config::Scheduler::Sed => Some(SchedulerKind::Sed),
         config::Scheduler::Nq => Some(SchedulerKind::Nq),
         config::Scheduler::Fo => Some(SchedulerKind::Fo),

@@ -5,7 +5,7 @@
 
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::Routes;
-use crate::scheduler::Prepared;
+use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
 use crate::time::Seconds;
 use hashbrown::{HashMap, HashSet};
 use sheave_frame::PortId;
@@ -34,6 +34,14 @@ pub enum SchedulerKind {
     Lc,
     /// Weighted least connections.
     Wlc,
+    /// Destination hash.
+    Dh,
+    /// Source hash.
+    Sh(HashOptions),
+    /// Maglev hash.
+    Mh(HashOptions, TableSize),
+    /// Source hash on a ring.
+    Source,
     /// Shortest expected delay.
     Sed,
     /// Never queue.
@@ -52,13 +60,13 @@ pub enum SchedulerKind {
     Lrt,
 }
 
-/// How many destinations `random` draws: 1 to 16.
+/// How many destinations `random` draws: 1 to 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Draws(u8);
 
 impl Draws {
     /// The most.
-    pub const MOST: u8 = 16;
+    pub const MOST: u8 = 64;
 
     /// So many draws; `None` when that is none, or too many.
     pub fn new(draws: u8) -> Option<Draws> {
@@ -391,6 +399,11 @@ impl Snapshot {
         self.prepared.get(id.index())
     }
 
+    /// The tables of hash schedulers, for the next snapshot to take over.
+    pub fn tables(&self) -> Tables {
+        Tables::of(&self.prepared)
+    }
+
     /// The way to any address, by route and neighbour.
     pub fn next_hop(&self, to: IpAddr) -> Option<NextHop> {
         let route = self.routes.lookup(to)?;
@@ -403,6 +416,8 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
     snapshot: Snapshot,
+    hash_key: HashKey,
+    tables: Tables,
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, index: usize, value: T) {
@@ -415,7 +430,17 @@ fn put<T>(list: &mut Vec<Option<T>>, index: usize, value: T) {
 impl SnapshotBuilder {
     /// A snapshot of nothing, with this number.
     pub fn new(epoch: u64) -> SnapshotBuilder {
-        SnapshotBuilder { snapshot: Snapshot { epoch, ..Snapshot::default() } }
+        SnapshotBuilder { snapshot: Snapshot { epoch, ..Snapshot::default() }, ..SnapshotBuilder::default() }
+    }
+
+    /// Sets the key of the hash schedulers.
+    pub fn hash_key(&mut self, key: HashKey) {
+        self.hash_key = key;
+    }
+
+    /// Takes over the tables of an earlier snapshot, as far as they stay the same.
+    pub fn reuse(&mut self, tables: Tables) {
+        self.tables = tables;
     }
 
     /// Adds an interface. Its addresses become the director's own.
@@ -485,11 +510,7 @@ impl SnapshotBuilder {
     pub fn build(mut self) -> Snapshot {
         let Snapshot { own, vips, .. } = &mut self.snapshot;
         own.retain(|addr| !vips.contains(addr));
-        let prepared = self.snapshot.services.iter().map(|service| match service {
-            Some(service) => Prepared::of(service, &self.snapshot),
-            None => Prepared::default(),
-        });
-        self.snapshot.prepared = prepared.collect();
+        self.snapshot.prepared = Prepared::all(&self.snapshot, self.hash_key, &self.tables);
         self.snapshot
     }
 }

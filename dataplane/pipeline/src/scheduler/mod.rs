@@ -9,27 +9,35 @@
 //! 256 x active + inactive connections. Quotients are compared by multiplying crosswise in 128 bits, so that
 //! weights up to 2147483647 are safe. Nothing here allocates or locks.
 
+mod buckets;
 mod cursor;
 mod excluded;
 mod first;
 mod fo;
+mod hash;
 mod lc;
 mod least;
 mod lrt;
+pub mod maglev;
 mod nq;
 mod ovf;
 mod prepared;
 mod random;
+mod ring;
 mod rng;
 mod rr;
 mod sed;
 mod slow_start;
+mod table;
 mod wlc;
 mod wrr;
 
 pub use excluded::Excluded;
+pub use hash::HashKey;
+pub use maglev::TableSize;
 pub(crate) use prepared::Prepared;
 pub use rng::Rng;
+pub use table::{HashOptions, Tables};
 
 use crate::ids::{DestId, ServiceId};
 use crate::live::{DestLive, Live};
@@ -89,10 +97,13 @@ impl Candidate<'_> {
 /// Whether a destination may be given a new connection at all, whoever chooses it: the one place that says so.
 #[inline]
 pub fn eligible(destination: &Destination, live: &DestLive) -> bool {
-    destination.weight > 0
-        && destination.intent == Intent::Ready
-        && destination.health == Health::Up
-        && !live.overloaded(&destination.limits)
+    destination.weight > 0 && listed(destination) && !live.overloaded(&destination.limits)
+}
+
+/// Whether a destination has a place in the tables of hash schedulers, which last longer than an overload.
+#[inline]
+fn listed(destination: &Destination) -> bool {
+    destination.intent == Intent::Ready && destination.health == Health::Up
 }
 
 impl<'a> Pool<'a> {
@@ -115,12 +126,16 @@ impl<'a> Pool<'a> {
         self.schedule(pick, rng).or_else(|| self.sorry())
     }
 
-    fn schedule(&self, _pick: &Pick, rng: &mut Rng) -> Option<DestId> {
+    fn schedule(&self, pick: &Pick, rng: &mut Rng) -> Option<DestId> {
+        let client = (pick.client, pick.client_port);
         match self.service.scheduler {
             SchedulerKind::Rr => rr::pick(self),
             SchedulerKind::Wrr => wrr::pick(self, rng),
             SchedulerKind::Lc => lc::pick(self),
             SchedulerKind::Wlc => wlc::pick(self),
+            SchedulerKind::Dh => table::pick(self, HashOptions::default(), (pick.vip, 0)),
+            SchedulerKind::Sh(options) | SchedulerKind::Mh(options, _) => table::pick(self, options, client),
+            SchedulerKind::Source => table::pick(self, table::SOURCE, client),
             SchedulerKind::Sed => sed::pick(self),
             SchedulerKind::Nq => nq::pick(self),
             SchedulerKind::Fo => fo::pick(self),

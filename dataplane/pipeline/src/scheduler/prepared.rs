@@ -1,5 +1,7 @@
 //! What is worked out once for a snapshot, on the control thread, and used for every new connection.
 
+use super::hash::HashKey;
+use super::table::{ServiceTables, Tables};
 use crate::snapshot::{Service, Snapshot};
 
 /// What schedulers know of a pool beforehand.
@@ -9,15 +11,30 @@ pub(crate) struct Prepared {
     pub(super) weights: Weights,
     /// Whether there is a backup in it.
     pub(super) has_backups: bool,
+    /// What hash schedulers look up.
+    pub(super) tables: ServiceTables,
 }
 
 impl Prepared {
-    /// What is to be known of a service's pool, whose destinations are in the snapshot.
-    pub(crate) fn of(service: &Service, snapshot: &Snapshot) -> Prepared {
+    /// What is to be known of the pools of a snapshot's services, which has all destinations already. Tables that
+    /// stay the same are the earlier ones.
+    pub(crate) fn all(snapshot: &Snapshot, key: HashKey, earlier: &Tables) -> Vec<Prepared> {
+        let count = snapshot.services().last().map_or(0, |(id, _)| id.index() + 1);
+        let mut all = Vec::new();
+        all.resize_with(count, Prepared::default);
+        for (id, service) in snapshot.services() {
+            let tables = ServiceTables::of(service, snapshot, key, earlier.get(id));
+            all[id.index()] = Prepared { tables, ..Prepared::of(service, snapshot) };
+        }
+        all
+    }
+
+    fn of(service: &Service, snapshot: &Snapshot) -> Prepared {
         let members = || service.pool.iter().filter_map(|id| snapshot.destination(*id));
         Prepared {
             weights: Weights::of(members().map(|d| d.weight)),
             has_backups: members().any(|d| d.backup),
+            tables: ServiceTables::default(),
         }
     }
 }

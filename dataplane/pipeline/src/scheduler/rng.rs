@@ -2,6 +2,8 @@
 //!
 //! Not for secrets: whoever sees enough draws knows the next one.
 
+use super::hash::reduce;
+
 /// xorshift64*, after Marsaglia and Vigna.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
@@ -24,12 +26,12 @@ impl Rng {
 
     /// The next number below `bound`, all alike; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
+        reduce(self.draw(), bound)
     }
 }
 
 /// The finalizer of splitmix64: seeds that differ in one bit start far apart.
-fn mix(mut x: u64) -> u64 {
+pub(super) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -2,6 +2,7 @@
 
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
+use crate::scheduler::Tables;
 use crate::snapshot::{
     Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Real,
     SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts,
@@ -111,6 +112,8 @@ pub struct Site {
     pub default_route: bool,
     /// Whether the interfaces have addresses.
     pub addresses: bool,
+    /// Tables of hash schedulers that the next snapshot takes over as far as they stay the same.
+    pub tables: Tables,
     next_destination: u16,
 }
 
@@ -123,6 +126,7 @@ impl Default for Site {
             neighbours: true,
             default_route: true,
             addresses: true,
+            tables: Tables::default(),
             next_destination: 0,
         }
     }
@@ -180,6 +184,7 @@ impl Site {
     pub fn snapshot(&mut self) -> Snapshot {
         self.epoch += 1;
         let mut builder = SnapshotBuilder::new(self.epoch);
+        builder.reuse(self.tables.clone());
         self.network(&mut builder);
         let mut reals = Vec::new();
         for (id, service) in (0u16..).zip(&self.services).filter(|(_, s)| !s.removed) {

@@ -1,12 +1,14 @@
 //! Choices against the formulas, written down another way.
 
 mod eligible;
+mod hashed;
 mod load;
+mod maglev;
 mod random;
 mod slow_start;
 mod turns;
 
-use super::{Excluded, Pick, Pool, Rng};
+use super::{Excluded, HashOptions, Pick, Pool, Rng, TableSize};
 use crate::ids::{DestId, ServiceId};
 use crate::live::Live;
 use crate::snapshot::{Draws, Method, SchedulerKind, Snapshot};
@@ -26,10 +28,23 @@ struct Bench {
     flow: Pick,
 }
 
-/// Every scheduler.
+const FALLBACK: HashOptions = HashOptions { port: true, fallback: true };
+
+/// Every hash scheduler but dh, which has one destination for each VIP.
+fn hashed(options: HashOptions) -> [SchedulerKind; 3] {
+    [
+        SchedulerKind::Sh(options),
+        SchedulerKind::Mh(options, TableSize::new(1021).expect("a size")),
+        SchedulerKind::Source,
+    ]
+}
+
+/// Every scheduler that finds a destination whenever one may be used.
 fn all() -> Vec<SchedulerKind> {
     use SchedulerKind::{First, Fo, Lc, Lrt, Nq, Ovf, Random, Rr, Sed, Twos, Wlc, Wrr};
-    vec![Rr, Wrr, Lc, Wlc, Sed, Nq, Fo, Ovf, Twos, Random(Draws::default()), First, Lrt]
+    let mut all = vec![Rr, Wrr, Lc, Wlc, Sed, Nq, Fo, Ovf, Twos, Random(Draws::default()), First, Lrt];
+    all.extend(hashed(FALLBACK));
+    all
 }
 
 impl Bench {

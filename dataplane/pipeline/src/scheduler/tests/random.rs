@@ -77,6 +77,6 @@ fn numbers_below_a_bound_are_evenly_spread() {
 #[test]
 fn a_number_of_draws_is_small_and_not_none() {
     assert_eq!(Draws::new(0), None);
-    assert_eq!(Draws::new(Draws::MOST).map(Draws::get), Some(16));
+    assert_eq!(Draws::new(Draws::MOST).map(Draws::get), Some(64));
     assert_eq!(Draws::new(Draws::MOST + 1), None);
 }
