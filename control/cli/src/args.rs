@@ -134,6 +134,15 @@ pub enum Verb {
     /// Print the configuration in force
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Turn the configuration of other virtual servers into one of sheave
+    ///
+    /// Prints a configuration file. Each line that cannot be carried over is named by a remark in it; health checks and
+    /// VRRP are kept as remarks that are marked as not active yet.
+    #[command(subcommand)]
+    Import(crate::import::ImportVerb),
+    /// Turn a configuration of sheave into that of other virtual servers
+    #[command(subcommand)]
+    Export(crate::export::ExportVerb),
     /// Run the packet path over captured frames and say what it would do
     #[command(after_help = REPLAY)]
     Replay(crate::replay::ReplayArgs),

@@ -59,7 +59,15 @@ impl Client {
     /// # Errors
     /// The director's own, or that it did not answer.
     pub(crate) fn call<T: DeserializeOwned>(&mut self, op: Op) -> Result<T> {
-        Ok(self.request(op)?.answer()?)
+        Ok(self.ask(op)??)
+    }
+
+    /// Asks for `op` and waits for the answer, with the director's refusal as it is.
+    ///
+    /// # Errors
+    /// That it did not answer.
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, op: Op) -> Result<std::result::Result<T, ErrorReply>> {
+        Ok(self.request(op)?.answer())
     }
 
     /// Waits for the next event, however long it takes; `None` when the director has ended.

@@ -10,6 +10,9 @@
 pub mod args;
 mod client;
 mod error;
+pub mod export;
+pub mod import;
+pub mod ipvsadm;
 mod pages;
 pub mod replay;
 mod show;

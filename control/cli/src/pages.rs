@@ -24,9 +24,12 @@ pub(crate) fn all_completions(directory: &Path) -> Result {
     })
 }
 
-/// Writes `sheave.1` and a page for each verb into `directory`.
+/// Writes `sheave.1`, a page for each verb, and `sheave-ipvsadm.8` into `directory`.
 pub(crate) fn man(directory: &Path) -> Result {
-    into(directory, || clap_mangen::generate_to(Cli::command(), directory))
+    into(directory, || {
+        clap_mangen::generate_to(Cli::command(), directory)?;
+        std::fs::write(directory.join("sheave-ipvsadm.8"), crate::ipvsadm::man())
+    })
 }
 
 fn into(directory: &Path, write: impl FnOnce() -> io::Result<()>) -> Result {

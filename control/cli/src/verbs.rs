@@ -7,9 +7,12 @@ use crate::args::{
 use crate::client::Client;
 use crate::client::Result;
 use crate::error::{Code, ExitError};
-use crate::{pages, show};
+use crate::export::ExportVerb;
+use crate::import::ImportVerb;
+use crate::{export, import, pages, show};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use sheave_proto::api::{
     Applied, ConfigShown, ConfigSource, ConnectionFilter, ConnectionPage, CountersReport, DestinationList,
     NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status, Subscribed,
@@ -44,6 +47,8 @@ pub(crate) fn run(cli: &Cli) -> Result {
         Verb::Counters { all } => session.ask(Op::CountersShow, |a: &CountersReport| show::counters(a, *all)),
         Verb::Events { since } => session.events(*since),
         Verb::Config(ConfigVerb::Show) => session.ask(Op::ConfigShow, |a: &ConfigShown| show::config(a)),
+        Verb::Import(verb) => session.import(verb),
+        Verb::Export(ExportVerb::Ipvsadm { file }) => session.export(file.as_deref()),
         Verb::Replay(args) => crate::replay::run(args),
         Verb::Completions { all: Some(directory), .. } => pages::all_completions(directory),
         Verb::Completions { shell, all: None } => shell.map_or(Ok(()), |s| write(&pages::completions(s))),
@@ -70,7 +75,7 @@ impl Session<'_> {
     ) -> Result {
         if self.cli.json {
             let answer: serde_json::Value = client.call(op)?;
-            line(&json(&answer))
+            line(&to_json(&answer))
         } else {
             write(text(&client.call(op)?).as_bytes())
         }
@@ -78,7 +83,7 @@ impl Session<'_> {
 
     /// Prints what was put together from several answers, or from a part of one.
     fn print<T: Serialize>(&self, answer: &T, text: impl Fn(&T) -> String) -> Result {
-        if self.cli.json { line(&json(answer)) } else { write(text(answer).as_bytes()) }
+        if self.cli.json { line(&to_json(answer)) } else { write(text(answer).as_bytes()) }
     }
 
     /// Asks for a change, and prints what it was.
@@ -168,6 +173,25 @@ impl Session<'_> {
         }
     }
 
+    fn import(&self, verb: &ImportVerb) -> Result {
+        self.print(&json!({ "toml": import::run(verb)? }), |answer| {
+            answer["toml"].as_str().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn export(&self, file: Option<&Path>) -> Result {
+        let config = match file {
+            Some(file) => export::config(file)?,
+            None => self.client()?.call::<ConfigShown>(Op::ConfigShow)?.config,
+        };
+        let saved = export::rules(&config);
+        for line in &saved.left_out {
+            // Where it cannot be said, the rules still are.
+            let _unheard = writeln!(std::io::stderr(), "note: {line}");
+        }
+        self.print(&json!({ "rules": saved.rules, "left-out": saved.left_out }), |_| saved.rules.clone())
+    }
+
     fn stats(&self, service: Option<&str>, watch: bool) -> Result {
         let mut client = self.client()?;
         let clear = watch && !self.cli.json && std::io::stdout().is_terminal();
@@ -220,7 +244,7 @@ impl Session<'_> {
         let mut client = self.client()?;
         let _: Subscribed = client.call(Op::EventsSubscribe { since })?;
         while let Some(event) = client.next_event()? {
-            line(&if self.cli.json { json(&event) } else { show::event(&event) })?;
+            line(&if self.cli.json { to_json(&event) } else { show::event(&event) })?;
         }
         let wrong = "the director ended the connection";
         Err(ExitError::new(Code::Unreachable, "events", wrong, "see its log, and start again"))
@@ -251,7 +275,7 @@ fn something_to_change(nothing: bool, object: &str, example: &str) -> Result {
     Ok(())
 }
 
-fn json(value: &impl Serialize) -> String {
+fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("answers have a JSON form")
 }
 
