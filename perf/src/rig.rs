@@ -111,7 +111,7 @@ impl Rig {
     pub fn expire(&mut self) {
         self.lab.wait(3600);
         self.lab.expire(&self.snapshot);
-        assert!(self.lab.shared.table.is_empty(), "every connection is over");
+        assert!(self.lab.shared.tables.is_empty(), "every connection is over");
     }
 
     /// How many packets were forwarded so far.

@@ -4,13 +4,14 @@
 use crate::director::Director;
 use crate::wall;
 use sheave_pipeline::Snapshot;
-use sheave_pipeline::entry::{Entry, KeyParts, Side, State};
-use sheave_pipeline::snapshot::{Destination, Listen, Method};
+use sheave_pipeline::entry::{Entry, State};
+use sheave_pipeline::key::{Key, KeyParts, Side};
+use sheave_pipeline::snapshot::{Destination, Listen, Method, Ports};
 use sheave_pipeline::tcp_state::TcpState;
 use sheave_pipeline::time::Tick;
 use sheave_proto::api::{ConnState, Connection, ConnectionFilter, ConnectionPage, ErrorCode, ErrorReply};
 use sheave_proto::config::{DestAddr, Forward};
-use sheave_table::{Handle, Payload};
+use sheave_table::Payload;
 use std::net::IpAddr;
 
 /// Buckets that one request looks at, at most.
@@ -55,7 +56,7 @@ pub(crate) fn page(director: &mut Director, filter: &ConnectionFilter) -> Result
     };
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let tick = director.now.tick();
-    let table = director.dataplane.shared.table;
+    let tables = director.dataplane.shared.tables;
     let snapshot = director.current.pin();
     let mut entries: Vec<Connection> = Vec::new();
     let mut place = Some(start);
@@ -65,8 +66,8 @@ pub(crate) fn page(director: &mut Director, filter: &ConnectionFilter) -> Result
         && entries.len() < limit
     {
         left -= 1;
-        let mut found: Vec<([u64; 1], Payload)> = Vec::new();
-        let next = table.scan(at.bucket, 1, |_: Handle, key, payload| found.push((*key, payload)));
+        let mut found: Vec<(Key, Payload)> = Vec::new();
+        let next = tables.scan(at.bucket, 1, |_, key, payload| found.push((key, payload)));
         place = next.map(|bucket| Place { bucket, skip: 0 });
         for (n, (key, payload)) in found.into_iter().enumerate().skip(at.skip) {
             if entries.len() == limit {
@@ -80,7 +81,7 @@ pub(crate) fn page(director: &mut Director, filter: &ConnectionFilter) -> Result
     Ok(ConnectionPage { as_of: wall::now(), entries, cursor: place.map(Place::write) })
 }
 
-fn connection(snapshot: &Snapshot, key: [u64; 1], payload: Payload, now: Tick) -> Option<Connection> {
+fn connection(snapshot: &Snapshot, key: Key, payload: Payload, now: Tick) -> Option<Connection> {
     let parts = KeyParts::of(key);
     // The reply's entry only leads to this one.
     let Side::In(listen) = parts.side else { return None };
@@ -89,18 +90,23 @@ fn connection(snapshot: &Snapshot, key: [u64; 1], payload: Payload, now: Tick) -
     let destination: Destination =
         *snapshot.destination(entry.destination).filter(|d| d.generation == entry.generation)?;
     let service = snapshot.service(listen.service)?;
+    let vport = match listen.ports {
+        Ports::One(port) => port,
+        Ports::Range(first, _) => parts.other_port.unwrap_or(first),
+        Ports::Any => parts.other_port?,
+    };
     let addr = |addr: IpAddr, port: u16| DestAddr { addr, port: Some(port) };
     let timeout = entry.state.timeout(&service.timeouts);
     let age = now.0.wrapping_sub(entry.tick.0);
     Some(Connection {
         proto: listen.proto,
-        client: addr(parts.client.into(), parts.port),
-        vip: addr(listen.vip, listen.port),
-        real: addr(destination.addr, destination.port),
+        client: addr(parts.client.0, parts.client.1),
+        vip: addr(listen.vip, vport),
+        real: addr(destination.addr, destination.port.unwrap_or(vport)),
         service: Some(service.name.clone()),
         forward: match destination.method {
             Method::Nat => Forward::Nat,
-            Method::DirectRoute => Forward::Dr,
+            Method::DirectRoute | Method::Local => Forward::Dr,
             Method::Tunnel => Forward::Tun,
         },
         state: state(entry.state),

@@ -5,10 +5,11 @@
 
 use sheave_frame::PoolId;
 use sheave_io::{FrameSize, PassPath, PortSet, Umem};
+use sheave_pipeline::tables::Tables;
 use sheave_pipeline::{Pipeline, Punt, Resolve, Settings, Shared, Snapshot, counters};
 use sheave_proto::config;
 use sheave_table::change::{self, ChangeReader};
-use sheave_table::{CounterPage, Narrow, Publisher, Reader, Region, RegionConfig, spsc};
+use sheave_table::{CounterPage, Narrow, Publisher, Reader, Region, RegionConfig, Wide, spsc};
 use sheave_worker::{Clock, Command, Mesh, Notify, Parts, Start, Stats, Wait, WorkerHandle, spawn};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -87,6 +88,7 @@ impl Dataplane {
         let connections = u64::from(setup.director.max_connections);
         let region = Region::create(&RegionConfig {
             narrow_slots: Narrow::slots_for(connections),
+            wide_slots: Wide::slots_for(connections),
             seed,
             ids_bytes: IDS_BYTES,
             ..RegionConfig::default()
@@ -94,7 +96,9 @@ impl Dataplane {
         .map_err(named("connection table: its memory cannot be had: lower max-connections"))?;
         let workers = u8::try_from(setup.cores.len()).map_err(io::Error::other)?;
         let umem = Umem::new(FRAMES, workers, FrameSize::B4096).map_err(named("frame memory"))?;
-        let shared = Arc::new(Shared::new(region.narrow()));
+        let wide =
+            region.wide().ok_or_else(|| io::Error::other("connection table: not as it was asked for"))?;
+        let shared = Arc::new(Shared::new(Tables { narrow: region.narrow(), wide }));
         let publisher = Publisher::new(Box::default(), setup.cores.len() + 1);
         let own = publisher.reader().ok_or_else(|| io::Error::other("no place for a reader"))?;
         let mut dataplane = Dataplane {

@@ -20,12 +20,13 @@ use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::scheduler::{HashKey, HashOptions, TableSize, Tables};
 use sheave_pipeline::snapshot::{
-    Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Real, SchedulerKind, Service, Snapshot,
-    SnapshotBuilder, Timeouts,
+    Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Ports, Real, SchedulerKind, Service,
+    Snapshot, SnapshotBuilder, Timeouts, Tunnel,
 };
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -220,7 +221,7 @@ impl Compiler {
         else {
             return;
         };
-        builder.listen(listen, Listen { service: id, vip, port, proto });
+        builder.listen(listen, Listen { service: id, vip, ports: Ports::One(port), proto });
         for port in answering(service.model, vip, links) {
             builder.answer(port, vip);
         }
@@ -267,13 +268,15 @@ impl Compiler {
         let next_hop = builder.next_hop(key.addr).filter(|_| !own);
         let real = match method {
             Method::Nat => self.ids.real(key.addr, key.port, proto),
-            Method::DirectRoute | Method::Tunnel => None,
+            Method::DirectRoute | Method::Tunnel | Method::Local => None,
         };
         if let Some(real) = real {
-            builder.real(real, Real { addr: key.addr, port: key.port, proto });
+            builder.real(real, Real { addr: key.addr, port: Some(key.port), proto });
         }
-        let tunnel_source = match (method, &next_hop) {
-            (Method::Tunnel, Some(hop)) => network::source(links, hop),
+        let tunnel = match (method, &next_hop) {
+            (Method::Tunnel, Some(hop)) => builder
+                .source(hop.port, hop.neighbour)
+                .and_then(|source| Tunnel::new(source, key.addr, Encapsulation::Ipip, true)),
             _ => None,
         };
         builder.destination(
@@ -281,7 +284,7 @@ impl Compiler {
             Destination {
                 service: ServiceId(key.service),
                 addr: key.addr,
-                port: key.port,
+                port: Some(key.port),
                 weight,
                 limits: Limits::default(),
                 intent: Intent::Ready,
@@ -291,7 +294,7 @@ impl Compiler {
                 generation,
                 real,
                 next_hop,
-                tunnel_source,
+                tunnel,
             },
         );
         Some(id)

@@ -41,7 +41,7 @@ impl DestKey {
     }
 
     pub(crate) fn method(&self) -> Method {
-        [Method::Nat, Method::DirectRoute, Method::Tunnel][usize::from(self.method.min(2))]
+        [Method::Nat, Method::DirectRoute, Method::Tunnel, Method::Local][usize::from(self.method.min(3))]
     }
 }
 
@@ -50,6 +50,7 @@ fn method_number(method: Method) -> u8 {
         Method::Nat => 0,
         Method::DirectRoute => 1,
         Method::Tunnel => 2,
+        Method::Local => 3,
     }
 }
 

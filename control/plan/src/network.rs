@@ -5,7 +5,7 @@ use crate::desired::Desired;
 use crate::environment::{Environment, Link};
 use crate::ids::Ids;
 use sheave_pipeline::routes::{Route, Routes};
-use sheave_pipeline::snapshot::{Interface, NextHop, SnapshotBuilder};
+use sheave_pipeline::snapshot::{Interface, SnapshotBuilder};
 use sheave_proto::config::Cidr;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -35,15 +35,11 @@ pub(crate) fn build(
     ids: &Ids,
 ) {
     for link in links {
-        let addresses = link.addresses.iter().filter_map(|a| match a.addr() {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        });
         let interface = Interface {
             name: link.name.clone(),
             mac: link.mac,
             mtu: link.mtu,
-            addresses: addresses.collect(),
+            addresses: link.addresses.iter().map(|a| (a.addr(), a.prefix())).collect(),
         };
         builder.interface(link.port, interface);
         link.addresses.iter().filter_map(broadcast).for_each(|addr| builder.broadcast(addr));
@@ -88,12 +84,4 @@ fn routes(desired: &Desired, environment: &Environment, links: &[Link], ids: &Id
         routes.add(route.to.addr(), route.to.prefix(), Route { port: route.port, via: route.via });
     }
     routes
-}
-
-/// The director's address for packets of its own to a next hop: the one whose network the next hop is in, or the
-/// first of the interface.
-pub(crate) fn source(links: &[Link], hop: &NextHop) -> Option<IpAddr> {
-    let link = links.iter().find(|link| link.port == hop.port)?;
-    let family = || link.addresses.iter().filter(|a| a.addr().is_ipv4() == hop.neighbour.is_ipv4());
-    family().find(|a| a.contains(hop.neighbour)).or_else(|| family().next()).map(|a| a.addr())
 }

@@ -1,7 +1,9 @@
 //! What the steering program has to know: the part of a snapshot that tells ours from the kernel's.
 
 use sheave_pipeline::Snapshot;
+use sheave_pipeline::snapshot::Ports;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -39,15 +41,30 @@ pub struct Steered {
 impl Steered {
     /// What has to be steered for a snapshot.
     pub fn of(snapshot: &Snapshot) -> Steered {
-        let tunnelled = || snapshot.destinations().filter_map(|(_, d)| Some((d.addr, d.tunnel_source?)));
+        let tunnelled = || snapshot.destinations().filter_map(|(_, d)| Some((d.addr, d.tunnel?)));
         Steered {
-            services: snapshot.listens().map(|(_, l)| (l.vip, Some(l.port), l.proto)).collect(),
+            services: snapshot.listens().map(|(_, l)| (l.vip, one(l.ports), l.proto)).collect(),
             vips: snapshot.vips().collect(),
-            reals: snapshot.reals().map(|(_, r)| (r.addr, Some(r.port), r.proto)).collect(),
+            reals: snapshot.reals().map(|(_, r)| (r.addr, r.port, r.proto)).collect(),
             own: snapshot.own().collect(),
-            tunnel_sources: tunnelled().map(|(_, source)| source).collect(),
-            tunnels: tunnelled().map(|(to, _)| (to, Carrier::Ip)).collect(),
+            tunnel_sources: tunnelled().map(|(_, tunnel)| tunnel.source).collect(),
+            tunnels: tunnelled().map(|(to, tunnel)| (to, carrier(tunnel.encapsulation))).collect(),
         }
+    }
+}
+
+fn one(ports: Ports) -> Option<u16> {
+    match ports {
+        Ports::One(port) => Some(port),
+        Ports::Range(..) | Ports::Any => None,
+    }
+}
+
+fn carrier(encapsulation: Encapsulation) -> Carrier {
+    match encapsulation {
+        Encapsulation::Ipip => Carrier::Ip,
+        Encapsulation::Gre { .. } => Carrier::Gre,
+        Encapsulation::Gue { port, .. } => Carrier::Gue(port),
     }
 }
 
@@ -64,8 +81,8 @@ mod tests {
         let addrs = addrs.map(|(vip, real)| (vip.parse().unwrap(), real.parse().unwrap()));
         let (service, proto) = (ServiceId(0), Proto::Tcp);
         for (n, (vip, addr)) in (0..).zip(addrs) {
-            builder.listen(ListenId(n), Listen { service, vip, port: 80, proto });
-            builder.real(RealId(n), Real { addr, port: 8080, proto });
+            builder.listen(ListenId(n), Listen { service, vip, ports: Ports::One(80), proto });
+            builder.real(RealId(n), Real { addr, port: Some(8080), proto });
         }
         let steered = Steered::of(&builder.build());
         assert_eq!(steered.vips, addrs.map(|(vip, _)| vip).into());

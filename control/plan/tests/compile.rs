@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use sheave_frame::PortId;
 use sheave_pipeline::Snapshot;
 use sheave_pipeline::ids::{DestId, ServiceId};
-use sheave_pipeline::snapshot::{Destination, Method, Service};
+use sheave_pipeline::snapshot::{Destination, Method, Service, Tunnel};
 use sheave_plan::{Carrier, Compiler, Desired, Environment, KernelNeighbour, KernelRoute, Link, Steered};
 use sheave_proto::config::parse;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -97,7 +98,7 @@ fn service<'a>(snapshot: &'a Snapshot, bench: &Bench, name: &str) -> (ServiceId,
 }
 
 fn destination(snapshot: &Snapshot, addr: &str, port: u16) -> Option<(DestId, Destination)> {
-    snapshot.destinations().find(|(_, d)| d.addr == ip(addr) && d.port == port).map(|(id, d)| (id, *d))
+    snapshot.destinations().find(|(_, d)| d.addr == ip(addr) && d.port == Some(port)).map(|(id, d)| (id, *d))
 }
 
 /// Everything of a snapshot but its epoch and the version of its pools.
@@ -122,14 +123,15 @@ fn a_snapshot_says_what_the_configuration_says() {
     let (web_id, web) = service(&snapshot, &bench, "web");
     assert_eq!((web.timeouts.tcp.0, web.timeouts.tcp_fin.0, web.timeouts.udp.0), (900, 120, 300));
     let std::net::IpAddr::V4(vip) = ip("198.18.0.100") else { unreachable!() };
-    let listen = snapshot.listen_at(vip, 80, Proto::Tcp).and_then(|id| snapshot.listen(id)).expect("listens");
+    let listen =
+        snapshot.listen_at(vip.into(), 80, Proto::Tcp).and_then(|id| snapshot.listen(id)).expect("listens");
     assert_eq!(listen.service, web_id);
     let (id, first) = destination(&snapshot, "198.19.1.11", 8080).expect("there");
     assert_eq!((web.pool[0], first.weight, first.method), (id, 3, Method::Nat));
     let hop = first.next_hop.expect("connected");
     assert_eq!((hop.port, hop.neighbour), (PortId(1), ip("198.19.1.11")));
     assert_eq!(hop.mac.map(|mac| mac.to_string()).as_deref(), Some("02:00:00:00:01:11"));
-    assert_eq!(first.real.and_then(|real| snapshot.real(real)).map(|real| real.port), Some(8080));
+    assert_eq!(first.real.and_then(|real| snapshot.real(real)).and_then(|real| real.port), Some(8080));
     let (_, second) = destination(&snapshot, "198.19.1.12", 8080).expect("there");
     assert_eq!(second.next_hop.map(|hop| hop.mac), Some(None), "to be resolved");
     assert_eq!(snapshot.interface(PortId(1)).map(|i| (i.mtu, i.addresses.len())), Some((1400, 2)));
@@ -142,10 +144,12 @@ fn methods_decide_over_real_servers_and_tunnel_sources() {
     let mut bench = Bench::new();
     let snapshot = bench.compile(&[DNS]);
     let (_, tunnelled) = destination(&snapshot, "198.19.1.11", 53).expect("there");
-    assert_eq!((tunnelled.method, tunnelled.tunnel_source), (Method::Tunnel, Some(ip("198.19.1.1"))));
+    let source = ip("198.19.1.1");
+    let tunnel = Tunnel::new(source, tunnelled.addr, Encapsulation::Ipip, true);
+    assert_eq!((tunnelled.method, tunnelled.tunnel), (Method::Tunnel, tunnel));
     assert_eq!(tunnelled.real, None);
     let (_, routed) = destination(&snapshot, "203.0.113.9", 53).expect("there");
-    assert_eq!((routed.method, routed.tunnel_source, routed.real), (Method::DirectRoute, None, None));
+    assert_eq!((routed.method, routed.tunnel, routed.real), (Method::DirectRoute, None, None));
     let (_, own) = destination(&snapshot, "198.19.1.1", 53).expect("there");
     assert_eq!(own.next_hop, None, "the director's own address is on no way out");
     assert_eq!(snapshot.reals().count(), 1);

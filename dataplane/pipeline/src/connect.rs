@@ -11,18 +11,20 @@
 //! its in-entry is on the way.
 
 use crate::context::Context;
-use crate::entry::{Entry, Flags, Reply, State, out_key};
-use crate::ids::{DestId, RealId, ServiceId};
+use crate::entry::{Entry, Flags, Reply, State};
+use crate::ids::{DestId, ServiceId};
 use crate::inbound::{Served, Step};
 use crate::keeper::Connection;
-use crate::parse::Packet;
+use crate::key::KeyParts;
+use crate::packet::Packet;
+use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
 use crate::snapshot::{Destination, Method};
+use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use sheave_table::{Handle, Reservation, Reserve};
 
 /// A destination with its names.
 #[derive(Clone, Copy)]
@@ -49,28 +51,28 @@ impl<'a> Context<'a> {
     /// A packet without an entry: opens a connection, if it is one that does.
     #[cold]
     pub(crate) fn connect(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
-        if self.snapshot.is_broadcast(packet.ip.src) {
+        if self.snapshot.is_broadcast(KeyParts::of(packet.key).client.0) {
             return Step::Refuse(Reason::Martian);
         }
         if let Some(reason) = not_opening(packet) {
             return Step::Refuse(reason);
         }
-        if packet.ip.ttl <= 1 {
+        if packet.ttl <= 1 {
             return Step::Refuse(Reason::TtlExceeded);
         }
-        match self.table().reserve(&packet.key, packet.hash) {
-            Reserve::Reserved(reservation) => self.schedule(packet, served, reservation),
-            Reserve::Exists(_) => Step::Again,
-            Reserve::Busy => Step::Refuse(Reason::EntryBusy),
-            Reserve::Full => Step::Refuse(Reason::TableFull),
+        match self.tables().reserve(&packet.key, packet.hash) {
+            Wish::Reserved(reserved) => self.schedule(packet, served, reserved),
+            Wish::Exists(_) => Step::Again,
+            Wish::Busy => Step::Refuse(Reason::EntryBusy),
+            Wish::Full => Step::Refuse(Reason::TableFull),
         }
     }
 
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
-    fn schedule(&mut self, packet: &Packet, served: Served<'a>, reservation: Reservation<'a, 1>) -> Step<'a> {
+    fn schedule(&mut self, packet: &Packet, served: Served<'a>, reserved: Reserved) -> Step<'a> {
         let mut excluded = Excluded::none();
-        let pick =
-            Pick { client: packet.ip.src.into(), client_port: packet.sport, vip: packet.ip.dst.into() };
+        let client = KeyParts::of(packet.key).client.0;
+        let pick = Pick { client, client_port: packet.sport, vip: served.listen.vip };
         let (chosen, reply) = loop {
             let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, &excluded);
             let Some((id, destination)) = pool
@@ -84,17 +86,14 @@ impl<'a> Context<'a> {
             if destination.method != Method::Nat {
                 break (chosen, None);
             }
-            let Some(real) = destination.real else {
-                return Step::Refuse(Reason::NoRoute);
-            };
-            match self.make_reply(packet, real, reservation.handle()) {
+            match self.make_reply(packet, destination, reserved.place()) {
                 Ok(reply) => break (chosen, Some(reply)),
                 Err(NoReply::Refused(reason)) => return Step::Refuse(reason),
                 Err(NoReply::InUse) if excluded.add(id) => {}
                 Err(NoReply::InUse) => return Step::Refuse(Reason::NatTupleInUse),
             }
         };
-        self.publish(packet, chosen, reservation, reply)
+        self.publish(packet, chosen, reserved, reply)
     }
 
     /// Publishes the in-entry, and then its out-entry for good.
@@ -102,24 +101,24 @@ impl<'a> Context<'a> {
         &mut self,
         packet: &Packet,
         chosen: Chosen<'a>,
-        reservation: Reservation<'a, 1>,
-        reply: Option<Handle>,
+        reserved: Reserved,
+        reply: Option<Place>,
     ) -> Step<'a> {
-        let of = reservation.handle();
+        let of = reserved.place();
         let tentative = Reply { of, tentative: true }.payload();
         let payload = self.new_entry(packet, chosen).payload();
-        let Ok(handle) = reservation.publish(payload) else {
+        let Ok(place) = reserved.publish(payload) else {
             if let Some(reply) = reply {
                 // Nobody else touches a tentative one whose in-entry never was.
-                let _gone = self.table().remove(reply, tentative);
+                let _gone = self.tables().remove(reply, tentative);
             }
             return Step::Again;
         };
         if let Some(reply) = reply {
             // Gone already if the connection was ended at once, by a worker with a newer snapshot.
-            let _gone = self.table().update(reply, tentative, Reply { of, tentative: false }.payload());
+            let _gone = self.tables().update(reply, tentative, Reply { of, tentative: false }.payload());
         }
-        self.keeper().opened(Connection { handle, key: packet.key, payload });
+        self.keeper().opened(Connection { place, key: packet.key, payload });
         self.count_connection(chosen.service, chosen.id);
         Step::To(chosen.id, chosen.destination)
     }
@@ -129,7 +128,7 @@ impl<'a> Context<'a> {
         // NAT sees both ways from the start; under DR and TUN the real server answers past the director.
         let (flags, seen) = match chosen.destination.method {
             Method::Nat => (Flags::NONE, Seen::In),
-            Method::DirectRoute | Method::Tunnel => (Flags::NO_OUTPUT, Seen::InOnly),
+            Method::DirectRoute | Method::Tunnel | Method::Local => (Flags::NO_OUTPUT, Seen::InOnly),
         };
         let state = match packet.proto {
             Proto::Udp => State::Udp,
@@ -139,28 +138,48 @@ impl<'a> Context<'a> {
         Entry { tick: self.tick, state, flags, destination: chosen.id, generation }
     }
 
-    /// Publishes the out-entry of a connection whose in-entry will be `of`.
-    fn make_reply(&mut self, packet: &Packet, real: RealId, of: Handle) -> Result<Handle, NoReply> {
-        let table = self.table();
-        let key = out_key(packet.ip.src, packet.sport, real);
-        let hash = table.hash(&key);
+    /// Publishes the out-entry of a connection to `destination` whose in-entry will be `of`.
+    fn make_reply(
+        &mut self,
+        packet: &Packet,
+        destination: &Destination,
+        of: Place,
+    ) -> Result<Place, NoReply> {
+        let tables = self.tables();
+        let client = KeyParts::of(packet.key).client;
+        let port = destination.port.unwrap_or(packet.dport);
+        let (addr, proto) = (destination.addr, packet.proto);
+        let Some(real) = self.snapshot.real_at(addr, port, proto) else {
+            return Err(NoReply::Refused(Reason::NoRoute));
+        };
+        if let Some(keeping) = self.snapshot.port_keeping_real(addr, proto).filter(|keeping| *keeping != real)
+        {
+            // From before the port had a name of its own.
+            let key = out_key(self.snapshot, client, port, keeping);
+            if let Some(found) = tables.get(&key, tables.hash(&key))
+                && self.keeper().reply_in_use(&key, keeping, Reply::from(found.payload))
+            {
+                return Err(NoReply::InUse);
+            }
+        }
+        let key = out_key(self.snapshot, client, port, real);
+        let hash = tables.hash(&key);
         for _ in 0..ATTEMPTS {
-            match table.reserve(&key, hash) {
-                Reserve::Reserved(reservation) => {
-                    if let Ok(handle) = reservation.publish(Reply { of, tentative: true }.payload()) {
-                        return Ok(handle);
+            match tables.reserve(&key, hash) {
+                Wish::Reserved(reserved) => {
+                    if let Ok(place) = reserved.publish(Reply { of, tentative: true }.payload()) {
+                        return Ok(place);
                     }
                 }
-                Reserve::Exists(found) => {
-                    let reply = Reply::from(found.payload);
-                    if self.keeper().reply_in_use(key, real, reply) {
+                Wish::Exists(found) => {
+                    if self.keeper().reply_in_use(&key, real, Reply::from(found.payload)) {
                         return Err(NoReply::InUse);
                     }
                     // A leftover of a connection that has ended. Gone already is as good.
-                    let _gone = table.remove(found.handle, found.payload);
+                    let _gone = tables.remove(found.place, found.payload);
                 }
-                Reserve::Busy => return Err(NoReply::Refused(Reason::EntryBusy)),
-                Reserve::Full => return Err(NoReply::Refused(Reason::TableFull)),
+                Wish::Busy => return Err(NoReply::Refused(Reason::EntryBusy)),
+                Wish::Full => return Err(NoReply::Refused(Reason::TableFull)),
             }
         }
         Err(NoReply::Refused(Reason::EntryBusy))

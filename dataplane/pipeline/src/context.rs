@@ -11,14 +11,14 @@ use crate::pipeline::{Resolve, Settings, Shared};
 use crate::reason::Reason;
 use crate::scheduler::Rng;
 use crate::snapshot::{NextHop, Snapshot};
+use crate::tables::Tables;
 use crate::time::{Tick, Time};
 use crate::verdict::{Verdict, VerdictKind};
-use sheave_frame::{Frame, FramePool, PortId};
-use sheave_proto::wire::eth::{self, Mac, ethertype};
-use sheave_table::Table;
+use sheave_frame::{Frame, FramePool};
+use sheave_proto::wire::eth::Mac;
 use sheave_table::change::ChangeWriter;
 use sheave_table::counters::Writer;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// What a worker's pipeline keeps to itself between packets.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// The connection table.
+    /// The connection tables.
     #[inline]
-    pub(crate) fn table(&self) -> &'a Table<1> {
-        self.shared.table
+    pub(crate) fn tables(&self) -> Tables {
+        self.shared.tables
     }
 
     /// Ends a packet that goes nowhere from here: drops it or passes it to the kernel, by the kind of `reason`.
@@ -77,10 +77,17 @@ impl<'a> Context<'a> {
         Verdict::because(reason)
     }
 
-    /// Sends a finished IPv4 packet, all but its Ethernet header, to a real server or a client.
-    #[inline]
-    pub(crate) fn forward(&mut self, frame: Frame, hop: NextHop, account: Account) -> Verdict {
+    /// Sends a finished packet, all but its hardware addresses, to a real server or a client.
+    #[inline(always)]
+    pub(crate) fn forward(&mut self, mut frame: Frame, hop: &NextHop, account: Account) -> Verdict {
         let Account { service, destination, .. } = account;
+        if let Some(mac) = hop.mac
+            && address(&mut frame, mac, hop.source)
+        {
+            self.count(account);
+            self.out.sends.push((hop.port, frame));
+            return Verdict::forward(service, destination);
+        }
         match self.deliver(frame, hop, Some(account)) {
             Ok(()) => Verdict::forward(service, destination),
             Err(reason) => Verdict::because(reason).of(service).to(destination),
@@ -89,20 +96,20 @@ impl<'a> Context<'a> {
 
     /// Sends a packet of the director's own to the client or real server `to`: the answer to a packet that got
     /// the outcome `reason`.
-    pub(crate) fn reply(&mut self, frame: Frame, to: Ipv4Addr, reason: Reason) -> Verdict {
-        let Some(hop) = self.snapshot.next_hop(to.into()) else {
+    pub(crate) fn reply(&mut self, frame: Frame, to: IpAddr, reason: Reason) -> Verdict {
+        let Some(hop) = self.snapshot.next_hop(to) else {
             return self.end(frame, Reason::NoRoute);
         };
-        Verdict::because(self.deliver(frame, hop, None).err().unwrap_or(reason))
+        Verdict::because(self.deliver(frame, &hop, None).err().unwrap_or(reason))
     }
 
-    /// Puts the Ethernet header on and sends. Otherwise holds the frame back or drops it, and says why.
-    #[inline]
-    fn deliver(&mut self, mut frame: Frame, hop: NextHop, account: Option<Account>) -> Result<(), Reason> {
+    /// Puts the hardware addresses on and sends. Otherwise holds the frame back or drops it, and says why.
+    #[cold]
+    fn deliver(&mut self, mut frame: Frame, hop: &NextHop, account: Option<Account>) -> Result<(), Reason> {
         let Some(mac) = hop.mac.or_else(|| self.own.learned.get(hop.port, hop.neighbour)) else {
             return self.hold(frame, hop, account);
         };
-        if !self.address(&mut frame, hop.port, mac) {
+        if !address(&mut frame, mac, hop.source) {
             self.pool.release(frame);
             return Err(Reason::NoRoute);
         }
@@ -113,21 +120,8 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// Writes the Ethernet header of a frame that leaves by `port`; `false` if that is not an interface.
-    #[inline]
-    pub(crate) fn address(&self, frame: &mut Frame, port: PortId, to: Mac) -> bool {
-        let header = frame.bytes_mut().first_chunk_mut::<{ eth::HEADER_LEN }>();
-        match (self.snapshot.interface(port), header) {
-            (Some(interface), Some(header)) => {
-                eth::emit(header, to, interface.mac, ethertype::IPV4);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Counts a packet of a connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(&self, account: Account) {
         let (packets, bytes) = if account.outbound {
             (Traffic::OutPackets, Traffic::OutBytes)
@@ -147,14 +141,15 @@ impl<'a> Context<'a> {
         self.own.counters.add(counters::destination(destination, Traffic::Conns), 1);
     }
 
-    /// The verdict of an input frame, counted and noted.
-    #[inline]
-    pub(crate) fn conclude(&mut self, verdict: Verdict) {
-        self.own.counters.add(counters::verdict(verdict.kind()), 1);
+    /// The verdict of an input frame, noted and, unless it is a plain forward, counted. Says whether it is.
+    #[inline(always)]
+    pub(crate) fn conclude(&mut self, verdict: Verdict) -> bool {
         if let Some(reason) = verdict.reason() {
+            self.own.counters.add(counters::verdict(reason.kind()), 1);
             self.own.counters.add(counters::reason(reason), 1);
         }
         self.out.verdicts.push(verdict);
+        verdict.reason().is_none()
     }
 
     /// The next identification for an IP header of our own.
@@ -173,4 +168,14 @@ impl<'a> Context<'a> {
     pub(crate) fn keeper(&mut self) -> Keeper<'_> {
         Keeper::new(self.shared, self.snapshot, self.tick, &mut self.own.changes)
     }
+}
+
+/// Writes the hardware addresses of a frame; `false` if it is too short for them. What lies behind them, tags and
+/// type, stays.
+#[inline(always)]
+pub(crate) fn address(frame: &mut Frame, to: Mac, from: Mac) -> bool {
+    let Some(header) = frame.bytes_mut().first_chunk_mut::<12>() else { return false };
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (to.0, from.0);
+    *header = [a, b, c, d, e, f, g, h, i, j, k, l];
+    true
 }

@@ -1,18 +1,19 @@
-//! What a connection's entries hold: the 54 bits of payload that the table leaves to its user, and the keys.
+//! What a connection's entries hold: the 54 bits of payload that the tables leave to their user. Their keys are in
+//! [`crate::key`].
 //!
 //! ```text
-//!  in-entry: key = client address 32 | client port 16 | 0 | listen 15
+//!  in-entry
 //!
 //!   53   50 49          42 41                 26 25     20 19    16 15                  0
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
 //!  | spare |  generation  |     destination     |  flags  | state  |   tick of last use  |
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
 //!
-//!  out-entry (NAT): key = client address 32 | client port 16 | 1 | real 15
+//!  out-entry (NAT)
 //!
 //!   53 52                                                                                0
 //!  +--+-----------------------------------------------------------------------------------+
-//!  |T |                     handle of the in-entry                                        |
+//!  |T |                     place of the in-entry                                         |
 //!  +--+-----------------------------------------------------------------------------------+
 //! ```
 //!
@@ -20,74 +21,12 @@
 //! out-entry is tentative (T) from before its in-entry is published until after: whoever meets it then must not
 //! take it for a leftover.
 
-use crate::ids::{DestId, Generation, ListenId, RealId};
+use crate::ids::{DestId, Generation};
 use crate::snapshot::Timeouts;
+use crate::tables::Place;
 use crate::tcp_state::TcpState;
 use crate::time::{Seconds, Tick};
-use sheave_table::{Handle, Payload};
-use std::net::Ipv4Addr;
-
-/// The key of an entry.
-pub type Key = [u64; 1];
-
-const OUT: u64 = 0x8000;
-const ID_MASK: u64 = 0x7fff;
-
-fn client(addr: Ipv4Addr, port: u16) -> u64 {
-    (u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16)
-}
-
-/// The key of packets from a client to a listen.
-#[inline]
-pub fn in_key(addr: Ipv4Addr, port: u16, listen: ListenId) -> Key {
-    [client(addr, port) | (u64::from(listen.0) & ID_MASK)]
-}
-
-/// The key of packets from a real server to a client.
-#[inline]
-pub fn out_key(addr: Ipv4Addr, port: u16, real: RealId) -> Key {
-    [client(addr, port) | OUT | (u64::from(real.0) & ID_MASK)]
-}
-
-/// What a key is the key of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Packets from the client to this listen.
-    In(ListenId),
-    /// Packets from this real server to the client.
-    Out(RealId),
-}
-
-/// A key taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyParts {
-    /// The client's address.
-    pub client: Ipv4Addr,
-    /// The client's port, host order.
-    pub port: u16,
-    /// The rest.
-    pub side: Side,
-}
-
-impl KeyParts {
-    /// Takes a key apart.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of the word")]
-    pub fn of(key: Key) -> KeyParts {
-        let id = (key[0] & ID_MASK) as u16;
-        KeyParts {
-            client: Ipv4Addr::from_bits((key[0] >> 32) as u32),
-            port: (key[0] >> 16) as u16,
-            side: if key[0] & OUT == 0 { Side::In(ListenId(id)) } else { Side::Out(RealId(id)) },
-        }
-    }
-}
-
-/// Whether two keys are of the same client and client port.
-#[inline]
-pub(crate) fn same_client(a: Key, b: Key) -> bool {
-    a[0] >> 16 == b[0] >> 16
-}
+use sheave_table::Payload;
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -245,7 +184,7 @@ impl From<Payload> for Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
     /// The in-entry.
-    pub of: Handle,
+    pub of: Place,
     /// The in-entry is not published yet.
     pub tentative: bool,
 }
@@ -264,7 +203,7 @@ impl From<Payload> for Reply {
     #[inline]
     fn from(payload: Payload) -> Reply {
         let bits = payload.bits();
-        Reply { of: Handle::from_bits(bits & !Reply::TENTATIVE), tentative: bits & Reply::TENTATIVE != 0 }
+        Reply { of: Place::from_bits(bits & !Reply::TENTATIVE), tentative: bits & Reply::TENTATIVE != 0 }
     }
 }
 
@@ -286,8 +225,6 @@ mod tests {
             entry.payload().bits(),
             (0xff << 42) | (0xabcd << 26) | (0b1001 << 20) | (4 << 16) | 0x1234
         );
-        assert_eq!(in_key(Ipv4Addr::new(192, 0, 2, 1), 0x1f90, ListenId(5)), [0xc000_0201_1f90_0005]);
-        assert_eq!(out_key(Ipv4Addr::new(192, 0, 2, 1), 0x1f90, RealId(5)), [0xc000_0201_1f90_8005]);
     }
 
     proptest! {
@@ -303,19 +240,8 @@ mod tests {
 
         #[test]
         fn a_reply_reads_back(bits in 0u64..1 << 53, tentative: bool) {
-            let reply = Reply { of: Handle::from_bits(bits), tentative };
+            let reply = Reply { of: Place::from_bits(bits), tentative };
             prop_assert_eq!(Reply::from(reply.payload()), reply);
-        }
-
-        #[test]
-        fn a_key_comes_apart(addr: u32, port: u16, id in 0u16..0x8000, out: bool) {
-            let client = Ipv4Addr::from_bits(addr);
-            let (key, side) = if out {
-                (out_key(client, port, RealId(id)), Side::Out(RealId(id)))
-            } else {
-                (in_key(client, port, ListenId(id)), Side::In(ListenId(id)))
-            };
-            prop_assert_eq!(KeyParts::of(key), KeyParts { client, port, side });
         }
     }
 }

@@ -4,22 +4,25 @@
 //! at most a second later.
 
 use crate::keeper::Keeper;
+use crate::key::Key;
 use crate::pipeline::Shared;
 use crate::snapshot::Snapshot;
-use crate::time::{Tick, Time};
+use crate::tables::Tables;
+use crate::time::Time;
 use sheave_table::change::ChangeWriter;
 use sheave_table::{SweepCursor, Table, Verdict};
 
-/// Where the walk is.
+/// Where the walk is: through this worker's share of the narrow table, then through that of the wide one.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     worker: usize,
-    cursor: SweepCursor,
-    /// Buckets of this worker's share.
-    share: u64,
+    narrow: SweepCursor,
+    wide: SweepCursor,
+    /// Whether the walk is in the wide table.
+    in_wide: bool,
     /// Up to when the walk is in step.
     at: Time,
-    /// When the table was last found empty and that was counted as a pass.
+    /// When the tables were last found empty and that was counted as a pass.
     empty_at: Time,
     /// Of `catch_up`: when and in which snapshot it last walked, and until when nothing can be due after that.
     caught_up: Option<(Time, u64, Time)>,
@@ -35,12 +38,28 @@ const IDLE: u64 = Time::SECOND / 4;
 const LONGEST: u64 = 43_200 * Time::SECOND;
 
 impl Sweeper {
-    pub(crate) fn new(table: &Table<1>, worker: usize, workers: usize) -> Sweeper {
-        let workers = workers.max(1);
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let cursor = SweepCursor::share(table, number(worker.min(workers - 1)), number(workers));
-        let share = table.buckets().div_ceil(workers as u64);
-        Sweeper { worker, cursor, share, at: Time(0), empty_at: Time(0), caught_up: None }
+    pub(crate) fn new(tables: &Tables, worker: usize, workers: usize) -> Sweeper {
+        fn share<const K: usize>(table: &Table<K>, worker: usize, workers: usize) -> SweepCursor {
+            let workers = workers.max(1);
+            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            SweepCursor::share(table, number(worker.min(workers - 1)), number(workers))
+        }
+        Sweeper {
+            worker,
+            narrow: share(tables.narrow, worker, workers),
+            wide: share(tables.wide, worker, workers),
+            in_wide: false,
+            at: Time(0),
+            empty_at: Time(0),
+            caught_up: None,
+        }
+    }
+
+    /// Buckets of a pass: tables without entries are left out.
+    fn share(&self, tables: &Tables) -> u64 {
+        let narrow = if tables.narrow.is_empty() { 0 } else { self.narrow.share_len() };
+        let wide = if tables.wide.is_empty() { 0 } else { self.wide.share_len() };
+        narrow + wide
     }
 
     /// Walks on as far as the time since the last call asks for, at most [`CHUNK`] buckets.
@@ -51,7 +70,8 @@ impl Sweeper {
         now: Time,
         changes: &mut Option<ChangeWriter>,
     ) {
-        if shared.table.is_empty() {
+        let share = self.share(&shared.tables);
+        if share == 0 {
             self.at = now;
             if self.empty_at.after(PASS) <= now {
                 self.empty_at = now;
@@ -61,12 +81,12 @@ impl Sweeper {
         }
         // Never behind by more than one pass: a second one at once would find nothing new.
         self.at = self.at.max(Time(now.0.saturating_sub(PASS)));
-        let due = scale(now.0.saturating_sub(self.at.0), self.share, PASS).min(CHUNK);
+        let due = scale(now.0.saturating_sub(self.at.0), share, PASS).min(CHUNK);
         if due == 0 {
             return;
         }
-        self.at = self.at.after(scale(due, PASS, self.share));
-        self.walk(shared, snapshot, now.tick(), due, changes);
+        self.at = self.at.after(scale(due, PASS, share));
+        self.walk(&mut Keeper::new(shared, snapshot, now.tick(), changes), shared, due);
     }
 
     /// Walks everything at once, if something may be due or the snapshot is another.
@@ -81,11 +101,11 @@ impl Sweeper {
         if epoch == snapshot.epoch && now < quiet_until {
             return;
         }
-        while now.0.saturating_sub(at.0) > LONGEST && !shared.table.is_empty() {
+        while now.0.saturating_sub(at.0) > LONGEST && !shared.tables.is_empty() {
             at = at.after(LONGEST);
-            self.walk(shared, snapshot, at.tick(), u64::MAX, changes);
+            self.walk_all(&mut Keeper::new(shared, snapshot, at.tick(), changes), shared);
         }
-        let next_due = self.walk(shared, snapshot, now.tick(), u64::MAX, changes);
+        let next_due = self.walk_all(&mut Keeper::new(shared, snapshot, now.tick(), changes), shared);
         // What is used from now on is not due before the shortest timeout is over.
         let seconds =
             u64::from(next_due.unwrap_or(u16::MAX).min(shortest_timeout(snapshot).saturating_add(1)));
@@ -96,44 +116,79 @@ impl Sweeper {
     /// When `advance` next has a turn's worth of work.
     pub(crate) fn next_due(&self, shared: &Shared, now: Time) -> Time {
         let idle = now.after(IDLE);
-        if shared.table.is_empty() {
+        let share = self.share(&shared.tables);
+        if share == 0 {
             return idle;
         }
-        self.at.after(scale(CHUNK.min(self.share), PASS, self.share)).clamp(now, idle)
+        self.at.after(scale(CHUNK.min(share), PASS, share)).clamp(now, idle)
     }
 
-    /// Looks at the entries of the next `buckets` buckets. Says in how many seconds the first of them is due.
-    fn walk(
-        &mut self,
-        shared: &Shared,
-        snapshot: &Snapshot,
-        tick: Tick,
-        buckets: u64,
-        changes: &mut Option<ChangeWriter>,
-    ) -> Option<u16> {
-        if shared.table.is_empty() {
+    /// Looks at the entries of the next `buckets` buckets.
+    fn walk(&mut self, keeper: &mut Keeper<'_>, shared: &Shared, buckets: u64) {
+        let mut left = buckets;
+        while left > 0 && !shared.tables.is_empty() {
+            let (cursor, empty) = if self.in_wide {
+                (&mut self.wide, shared.tables.wide.is_empty())
+            } else {
+                (&mut self.narrow, shared.tables.narrow.is_empty())
+            };
+            let step = if empty { 0 } else { left.min(cursor.left()) };
+            left -= step;
+            let wrapped = empty || step == cursor.left();
+            if !empty {
+                if self.in_wide {
+                    sweep(shared.tables.wide, cursor, step, Key::Wide, keeper);
+                } else {
+                    sweep(shared.tables.narrow, cursor, step, Key::Narrow, keeper);
+                }
+            }
+            if wrapped {
+                if self.in_wide {
+                    shared.live.pass_completed(self.worker);
+                }
+                self.in_wide = !self.in_wide;
+            }
+        }
+    }
+
+    /// Looks at every entry of this worker's share. Says in how many seconds the first of them is due.
+    fn walk_all(&mut self, keeper: &mut Keeper<'_>, shared: &Shared) -> Option<u16> {
+        if shared.tables.is_empty() {
             return None;
         }
-        let mut keeper = Keeper::new(shared, snapshot, tick, changes);
-        let mut next_due: Option<u16> = None;
-        let mut look = |handle, key: &[u64; 1], payload| {
-            if let Some(due) = keeper.examine(handle, *key, payload) {
-                next_due = Some(next_due.map_or(due, |first| first.min(due)));
-            }
-            // The keeper removes by itself, because it counts what it removes.
-            Verdict::Keep
-        };
-        if buckets == u64::MAX {
-            // A whole share, from its beginning, wherever the walk was.
-            let rest = shared.table.sweep(&mut self.cursor, usize::MAX, &mut look);
-            debug_assert!(rest.wrapped);
+        let mut due: Option<u16> = None;
+        // Wherever the walk was: to its end, and then once more from the beginning.
+        for _ in 0..2 {
+            due = earlier(due, sweep(shared.tables.narrow, &mut self.narrow, u64::MAX, Key::Narrow, keeper));
+            due = earlier(due, sweep(shared.tables.wide, &mut self.wide, u64::MAX, Key::Wide, keeper));
         }
-        let count = usize::try_from(buckets).unwrap_or(usize::MAX);
-        if shared.table.sweep(&mut self.cursor, count, &mut look).wrapped {
-            shared.live.pass_completed(self.worker);
-        }
-        next_due
+        shared.live.pass_completed(self.worker);
+        due
     }
+}
+
+/// The smaller of two that are there.
+fn earlier(a: Option<u16>, b: Option<u16>) -> Option<u16> {
+    a.into_iter().chain(b).min()
+}
+
+/// Looks at the entries of the next `buckets` buckets of one table's share, at most to its end. Says in how many
+/// seconds the first of them is due.
+fn sweep<const K: usize>(
+    table: &Table<K>,
+    cursor: &mut SweepCursor,
+    buckets: u64,
+    key_of: fn([u64; K]) -> Key,
+    keeper: &mut Keeper<'_>,
+) -> Option<u16> {
+    let mut next_due: Option<u16> = None;
+    table.sweep(cursor, usize::try_from(buckets).unwrap_or(usize::MAX), |handle, key, payload| {
+        let key = key_of(*key);
+        next_due = earlier(next_due, keeper.examine(Tables::place(handle, &key), key, payload));
+        // The keeper removes by itself, because it counts what it removes.
+        Verdict::Keep
+    });
+    next_due
 }
 
 /// `a * b / c` without overflow; `c` is not 0.

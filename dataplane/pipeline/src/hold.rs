@@ -4,18 +4,19 @@
 //! came. While one waits, its next hop is asked for once a second: by a message to the control thread, or by an
 //! ARP request where the pipeline resolves by itself.
 
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, address};
 use crate::counters;
 use crate::output::Punt;
 use crate::reason::Reason;
-use crate::snapshot::NextHop;
+use crate::snapshot::{Interface, NextHop};
 use crate::time::Time;
 use sheave_frame::{Frame, FramePool, PortId};
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::eth::Mac;
+use sheave_proto::wire::ndp::{self, Ndp, Solicitation};
 use sheave_table::counters::Writer;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Frames that wait for one next hop, at most.
 const PER_HOP: usize = 16;
@@ -116,10 +117,10 @@ impl Context<'_> {
     pub(crate) fn hold(
         &mut self,
         frame: Frame,
-        hop: NextHop,
+        hop: &NextHop,
         account: Option<Account>,
     ) -> Result<(), Reason> {
-        let NextHop { port, neighbour, .. } = hop;
+        let NextHop { port, neighbour, .. } = *hop;
         let at = self.own.holding.hop(port, neighbour);
         let waiting = at.map_or(0, |at| self.own.holding.hops[at].frames);
         let refusal = if self.snapshot.interface(port).is_none() {
@@ -155,21 +156,14 @@ impl Context<'_> {
             self.out.punts.push(Punt::Resolve { port, neighbour });
             return true;
         }
-        let (Some(interface), IpAddr::V4(target)) = (self.snapshot.interface(port), neighbour) else {
-            return true;
-        };
-        // RFC 5227: without an address of one's own, the question is a probe.
-        let sender = interface.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let Some(interface) = self.snapshot.interface(port) else { return true };
         let Some(mut frame) = self.pool.alloc() else { return false };
-        let sized = frame.set_len(arp::FRAME_LEN);
-        let bytes = frame.bytes_mut().first_chunk_mut::<{ arp::FRAME_LEN }>();
-        match (sized, bytes) {
-            (Ok(()), Some(bytes)) => {
-                Arp::request(interface.mac, sender, target).emit(bytes, Mac::BROADCAST);
+        match question(&mut frame, interface, neighbour) {
+            Some(()) => {
                 self.out.sends.push((port, frame));
                 true
             }
-            _ => {
+            None => {
                 self.pool.release(frame);
                 false
             }
@@ -202,7 +196,8 @@ impl Context<'_> {
                 return;
             }
             let Some(mut held) = self.own.holding.take(index) else { return };
-            if self.address(&mut held.frame, port, mac) {
+            let from = self.snapshot.interface(port).map(|interface| interface.mac);
+            if from.is_some_and(|from| address(&mut held.frame, mac, from)) {
                 if let Some(account) = held.account {
                     self.count(account);
                 }
@@ -226,4 +221,34 @@ impl Context<'_> {
             }
         }
     }
+}
+
+/// Writes the question for a neighbour's address.
+fn question(frame: &mut Frame, interface: &Interface, neighbour: IpAddr) -> Option<()> {
+    let own = interface.source(neighbour);
+    match neighbour {
+        IpAddr::V4(target) => {
+            // RFC 5227: without an address of one's own, the question is a probe.
+            let sender = match own {
+                Some(IpAddr::V4(own)) => own,
+                _ => Ipv4Addr::UNSPECIFIED,
+            };
+            frame.set_len(arp::FRAME_LEN).ok()?;
+            let bytes = frame.bytes_mut().first_chunk_mut()?;
+            Arp::request(interface.mac, sender, target).emit(bytes, Mac::BROADCAST);
+        }
+        IpAddr::V6(target) => {
+            let (asked, sender) = match own {
+                Some(IpAddr::V6(own)) => (Solicitation::request(target, interface.mac), own),
+                _ => (Solicitation::probe(target), Ipv6Addr::UNSPECIFIED),
+            };
+            let group = ndp::solicited_node(target);
+            let link = (interface.mac, ndp::multicast_mac(group));
+            frame.set_len(ndp::FRAME_LEN).ok()?;
+            let bytes = frame.bytes_mut().first_chunk_mut()?;
+            let len = Ndp::Solicitation(asked).emit_frame(bytes, link, (sender, group));
+            frame.set_len(len).ok()?;
+        }
+    }
+    Some(())
 }

@@ -1,22 +1,22 @@
 //! Packets from clients to a listen.
 
+use crate::answer::Problem;
 use crate::connect::Chosen;
 use crate::context::{Account, Context};
 use crate::entry::{Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
 use crate::keeper::{Connection, destination_of};
-use crate::parse::Packet;
+use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite;
-use crate::snapshot::{Destination, Method, OnRemoval, Service};
+use crate::snapshot::{Destination, Listen, Method, OnRemoval, Service};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use sheave_proto::wire::{icmpv4, ipip};
 use sheave_table::Update;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Times that a packet looks again because another worker changed its entry meanwhile.
 const ATTEMPTS: usize = 4;
@@ -24,6 +24,7 @@ const ATTEMPTS: usize = 4;
 /// The service that a packet is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Served<'s> {
+    pub(crate) listen: &'s Listen,
     pub(crate) service: &'s Service,
     pub(crate) id: ServiceId,
 }
@@ -43,27 +44,40 @@ impl<'a> Context<'a> {
     ///
     /// Cost, from frequent to rare: a packet of a known connection is one look-up, at most one write to its entry
     /// a second, and a rewrite; one that opens a connection reserves an entry (two under NAT) and schedules.
+    #[inline(always)]
     pub(crate) fn inbound(&mut self, frame: Frame, packet: &Packet, id: ListenId) -> Verdict {
         let Some((listen, service)) = self.snapshot.serving(id) else {
             return self.end(frame, Reason::NoService);
         };
-        let served = Served { service, id: listen.service };
+        let served = Served { listen, service, id: listen.service };
+        let hint = packet.hint.and_then(|place| Some((place, self.tables().confirm(place, &packet.key)?)));
+        let Some((place, payload)) = hint else {
+            return self.look_up(frame, packet, served);
+        };
+        match self.follow(packet, served, Connection { place, key: packet.key, payload }) {
+            Step::To(id, destination) => {
+                self.send_in(frame, packet, Chosen { service: served.id, id, destination })
+            }
+            Step::Refuse(reason) => self.refuse(frame, packet, reason).of(served.id),
+            Step::Again => self.look_up(frame, packet, served),
+        }
+    }
+
+    /// The same for one that no earlier stage has found the entry of.
+    #[inline(never)]
+    fn look_up(&mut self, frame: Frame, packet: &Packet, served: Served<'a>) -> Verdict {
         for _ in 0..ATTEMPTS {
-            let step = match self.table().get(&packet.key, packet.hash) {
+            let step = match self.tables().get(&packet.key, packet.hash) {
                 Some(found) => {
                     let connection =
-                        Connection { handle: found.handle, key: packet.key, payload: found.payload };
+                        Connection { place: found.place, key: packet.key, payload: found.payload };
                     self.follow(packet, served, connection)
                 }
                 None => self.connect(packet, served),
             };
             match step {
-                Step::To(destination, d) => {
-                    return self.send_in(
-                        frame,
-                        packet,
-                        Chosen { service: served.id, id: destination, destination: d },
-                    );
+                Step::To(id, destination) => {
+                    return self.send_in(frame, packet, Chosen { service: served.id, id, destination });
                 }
                 Step::Refuse(reason) => return self.refuse(frame, packet, reason).of(served.id),
                 Step::Again => {}
@@ -73,7 +87,7 @@ impl<'a> Context<'a> {
     }
 
     /// A packet of a connection that has an entry.
-    #[inline]
+    #[inline(always)]
     fn follow(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
         let entry = connection.entry();
         if entry.expired(&served.service.timeouts, self.tick) {
@@ -87,7 +101,7 @@ impl<'a> Context<'a> {
             self.keeper().retire(connection);
             return Step::Again;
         }
-        if packet.ip.ttl <= 1 {
+        if packet.ttl <= 1 {
             return Step::Refuse(Reason::TtlExceeded);
         }
         let seen = if entry.flags.contains(Flags::NO_OUTPUT) { Seen::InOnly } else { Seen::In };
@@ -116,7 +130,7 @@ impl<'a> Context<'a> {
     }
 
     /// Notes a packet in its connection's entry: when, and what it does to the state.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn touch(&mut self, connection: Connection, packet: &Packet, seen: Seen) -> Result<(), Gone> {
         let mut connection = connection;
         let event = Event::of(packet.flags);
@@ -153,24 +167,23 @@ impl<'a> Context<'a> {
     }
 
     /// Sends a client's packet on to its destination.
-    #[inline]
+    #[inline(always)]
     fn send_in(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
         let Chosen { service, id, destination } = to;
         let named = |verdict: Verdict| verdict.of(service).to(id);
-        let Some((hop, mtu)) = destination
-            .next_hop
-            .and_then(|hop| Some((hop, usize::from(self.snapshot.interface(hop.port)?.mtu))))
-        else {
+        if destination.method == Method::Local {
+            return named(self.end(frame, Reason::LocalNode));
+        }
+        let Some(hop) = &destination.next_hop else {
             return named(self.end(frame, Reason::NoRoute));
         };
-        let overhead = if destination.method == Method::Tunnel { ipip::OVERHEAD } else { 0 };
-        if packet.ip.total_len + overhead > mtu {
-            let usable = u16::try_from(mtu.saturating_sub(overhead)).unwrap_or(u16::MAX);
-            return named(self.too_large(frame, packet, usable, Some(packet.ip.dst)));
+        let overhead = destination.tunnel.as_ref().map_or(0, |tunnel| tunnel.overhead);
+        if u32::from(packet.len) + u32::from(overhead) > u32::from(hop.mtu) {
+            return named(self.too_large_in(frame, packet, hop.mtu.saturating_sub(overhead)));
         }
         let written = match destination.method {
             Method::Nat => rewrite::nat_in(&mut frame, packet, destination),
-            Method::DirectRoute => rewrite::direct(&mut frame, packet),
+            Method::DirectRoute | Method::Local => rewrite::direct(&mut frame, packet),
             Method::Tunnel => {
                 let ident = self.ident();
                 rewrite::tunnel(&mut frame, packet, destination, ident)
@@ -185,6 +198,12 @@ impl<'a> Context<'a> {
         }
     }
 
+    #[cold]
+    fn too_large_in(&mut self, frame: Frame, packet: &Packet, mtu: u16) -> Verdict {
+        let vip = packet.ip(&frame).map(|ip| ip.dst);
+        self.too_large(frame, packet, mtu, vip)
+    }
+
     /// A packet that is larger than the way out: tells its sender, if it asked to be told.
     #[cold]
     pub(crate) fn too_large(
@@ -192,29 +211,26 @@ impl<'a> Context<'a> {
         frame: Frame,
         packet: &Packet,
         mtu: u16,
-        source: Option<Ipv4Addr>,
+        source: Option<IpAddr>,
     ) -> Verdict {
-        if !packet.ip.df {
+        if !packet.df {
             return self.end(frame, Reason::FragmentingUnsupported);
         }
-        let error = icmpv4::Error::FragmentationNeeded { mtu };
-        self.error(frame, &packet.ip, source, error, [Reason::FragNeeded, Reason::FragNeededQuiet])
+        self.error(frame, source, Problem::TooBig { mtu }, [Reason::FragNeeded, Reason::FragNeededQuiet])
     }
 
     /// Ends a client's packet, with an answer where the reason is one.
     #[cold]
     fn refuse(&mut self, frame: Frame, packet: &Packet, reason: Reason) -> Verdict {
-        let vip = Some(packet.ip.dst);
+        let vip = packet.ip(&frame).map(|ip| ip.dst);
         match reason {
             Reason::TtlExceeded => {
-                let reasons = [reason, Reason::TtlExceededQuiet];
-                self.error(frame, &packet.ip, vip, icmpv4::Error::TimeExceeded, reasons)
+                self.error(frame, vip, Problem::TimeExceeded, [reason, Reason::TtlExceededQuiet])
             }
             Reason::NoDestination => {
-                let reasons = [reason, Reason::NoDestinationQuiet];
-                self.error(frame, &packet.ip, vip, icmpv4::Error::PortUnreachable, reasons)
+                self.error(frame, vip, Problem::PortUnreachable, [reason, Reason::NoDestinationQuiet])
             }
-            Reason::Reset => self.reset(frame, packet),
+            Reason::Reset => self.reset(frame),
             _ => self.end(frame, reason),
         }
     }

@@ -2,18 +2,21 @@
 //!
 //! Whoever's compare-and-swap wins counts, so that every change is counted once, whichever worker makes it.
 
-use crate::entry::{Entry, Flags, Key, KeyParts, Reply, Side, State, out_key, same_client};
-use crate::ids::{ListenId, RealId, ServiceId};
+use crate::entry::{Entry, Flags, Reply, State};
+use crate::ids::{RealId, ServiceId};
+use crate::key::{Key, KeyParts, Side};
 use crate::live::Live;
+use crate::parse::out_key;
 use crate::pipeline::Shared;
 use crate::snapshot::{Destination, Listen, Service, Snapshot};
+use crate::tables::{Place, Tables};
 use crate::time::Tick;
 use sheave_table::change::{Change, ChangeWriter};
-use sheave_table::{Handle, Payload, Table, Update};
+use sheave_table::{Payload, Update};
 
 /// The connections as one snapshot sees them at one moment.
 pub(crate) struct Keeper<'a> {
-    table: &'static Table<1>,
+    tables: Tables,
     live: &'a Live,
     snapshot: &'a Snapshot,
     tick: Tick,
@@ -23,7 +26,7 @@ pub(crate) struct Keeper<'a> {
 /// A connection as a look-up saw it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connection {
-    pub(crate) handle: Handle,
+    pub(crate) place: Place,
     pub(crate) key: Key,
     pub(crate) payload: Payload,
 }
@@ -32,15 +35,6 @@ impl Connection {
     #[inline]
     pub(crate) fn entry(&self) -> Entry {
         Entry::from(self.payload)
-    }
-
-    /// The listen that its key names.
-    #[inline]
-    pub(crate) fn listen(&self) -> Option<ListenId> {
-        match KeyParts::of(self.key).side {
-            Side::In(listen) => Some(listen),
-            Side::Out(_) => None,
-        }
     }
 }
 
@@ -61,31 +55,45 @@ impl<'a> Keeper<'a> {
         tick: Tick,
         changes: &'a mut Option<ChangeWriter>,
     ) -> Keeper<'a> {
-        Keeper { table: shared.table, live: &shared.live, snapshot, tick, changes }
+        Keeper { tables: shared.tables, live: &shared.live, snapshot, tick, changes }
     }
 
     /// Listen and service of a connection.
     #[inline]
     pub(crate) fn served(&self, key: Key) -> Option<(&'a Listen, &'a Service)> {
-        let Side::In(listen) = KeyParts::of(key).side else { return None };
-        self.snapshot.serving(listen)
+        self.snapshot.serving(key.listen()?)
     }
 
     /// The connection that an out-entry of `real` under `key` leads to, if it still is that one: its slot may
     /// have been used again many times over.
     #[inline]
-    pub(crate) fn replied(&self, key: Key, real: RealId, reply: Reply) -> Option<Connection> {
-        let (in_key, payload) = self.table.load(reply.of)?;
-        let connection = Connection { handle: reply.of, key: in_key, payload };
+    pub(crate) fn replied(&self, key: &Key, real: RealId, reply: Reply) -> Option<Connection> {
+        let (in_key, payload) = self.tables.load(reply.of)?;
+        if !in_key.same_client(key) {
+            return None;
+        }
+        let connection = Connection { place: reply.of, key: in_key, payload };
         let (listen, _) = self.served(in_key)?;
-        let destination = destination_of(self.snapshot, listen.service, connection.entry());
         // One whose destination is gone still answers to its name; the caller finds out what becomes of it.
-        let same = destination.is_none_or(|d| d.real == Some(real));
-        (same && same_client(in_key, key)).then_some(connection)
+        let same = match destination_of(self.snapshot, listen.service, connection.entry()) {
+            Some(d) => d.real == Some(real) || self.answers_as(d, real, &connection),
+            None => true,
+        };
+        same.then_some(connection)
+    }
+
+    /// Whether the destination of a connection, one that keeps each packet's port, answers it as `real`.
+    #[cold]
+    fn answers_as(&self, destination: &Destination, real: RealId, connection: &Connection) -> bool {
+        let Some(real) = self.snapshot.real(real).filter(|real| real.addr == destination.addr) else {
+            return false;
+        };
+        let kept = KeyParts::of(connection.key).other_port;
+        destination.real.is_some() && destination.port.is_none() && real.port.is_none_or(|p| Some(p) == kept)
     }
 
     /// Whether an out-entry is in the way of another connection with its key.
-    pub(crate) fn reply_in_use(&self, key: Key, real: RealId, reply: Reply) -> bool {
+    pub(crate) fn reply_in_use(&self, key: &Key, real: RealId, reply: Reply) -> bool {
         reply.tentative
             || self.replied(key, real, reply).is_some_and(|connection| {
                 self.served(connection.key).is_some_and(|(listen, service)| {
@@ -101,7 +109,7 @@ impl<'a> Keeper<'a> {
     pub(crate) fn update(&mut self, connection: Connection, new: Entry) -> Result<(), Update> {
         let old = connection.entry();
         let payload = new.payload();
-        self.table.update(connection.handle, connection.payload, payload)?;
+        self.tables.update(connection.place, connection.payload, payload)?;
         let (was, is) = (old.counted(), new.counted());
         if was != is {
             let live = self.live.destination(old.destination);
@@ -134,7 +142,7 @@ impl<'a> Keeper<'a> {
 
     /// Ends a connection: removes its entries and counts it out. `false` when somebody changed it meanwhile.
     pub(crate) fn retire(&mut self, connection: Connection) -> bool {
-        if self.table.remove(connection.handle, connection.payload).is_err() {
+        if self.tables.remove(connection.place, connection.payload).is_err() {
             return false;
         }
         let entry = connection.entry();
@@ -149,35 +157,46 @@ impl<'a> Keeper<'a> {
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is
     /// left to the sweep.
     fn retire_reply(&self, connection: Connection) {
-        let KeyParts { client, port, .. } = KeyParts::of(connection.key);
         let entry = connection.entry();
         let destination = self.snapshot.destination(entry.destination);
-        let Some(real) = destination.filter(|d| d.generation == entry.generation).and_then(|d| d.real) else {
-            return;
-        };
-        let key = out_key(client, port, real);
-        if let Some(found) = self.table.get(&key, self.table.hash(&key))
-            && Reply::from(found.payload).of == connection.handle
-        {
-            // Somebody else has removed it already, then.
-            let _gone = self.table.remove(found.handle, found.payload);
+        let Some(destination) = destination.filter(|d| d.generation == entry.generation) else { return };
+        let (Some(_), Some((listen, _))) = (destination.real, self.served(connection.key)) else { return };
+        let parts = KeyParts::of(connection.key);
+        let Some(port) = destination.port.or(parts.other_port) else { return };
+        for real in self.names(destination, port, listen).into_iter().flatten() {
+            let key = out_key(self.snapshot, parts.client, port, real);
+            if let Some(found) = self.tables.get(&key, self.tables.hash(&key))
+                && Reply::from(found.payload).of == connection.place
+            {
+                // Somebody else has removed it already, then.
+                let _gone = self.tables.remove(found.place, found.payload);
+            }
         }
+    }
+
+    /// The names that a destination's replies from `port` may go by: that of the one port first.
+    fn names(&self, destination: &Destination, port: u16, listen: &Listen) -> [Option<RealId>; 2] {
+        let plain = self.snapshot.real_at(destination.addr, port, listen.proto);
+        let keeping = self.snapshot.port_keeping_real(destination.addr, listen.proto);
+        [plain, keeping.filter(|keeping| Some(*keeping) != plain)]
     }
 
     /// Looks at an entry that no packet asks for: ends it when it is due, takes it off a destination that is
     /// gone. Says in how many seconds it is due, if it stays.
-    pub(crate) fn examine(&mut self, handle: Handle, key: Key, payload: Payload) -> Option<u16> {
+    pub(crate) fn examine(&mut self, place: Place, key: Key, payload: Payload) -> Option<u16> {
         if let Side::Out(real) = KeyParts::of(key).side {
             let reply = Reply::from(payload);
             let alive = reply.tentative
-                || self.replied(key, real, reply).is_some_and(|c| !c.entry().flags.contains(Flags::DETACHED));
+                || self
+                    .replied(&key, real, reply)
+                    .is_some_and(|c| !c.entry().flags.contains(Flags::DETACHED));
             if !alive {
                 // One that changes at this moment is looked at again in the next pass.
-                let _later = self.table.remove(handle, payload);
+                let _later = self.tables.remove(place, payload);
             }
             return None;
         }
-        let connection = Connection { handle, key, payload };
+        let connection = Connection { place, key, payload };
         let entry = connection.entry();
         let Some((listen, service)) = self.served(key) else {
             self.retire(connection);
@@ -200,7 +219,8 @@ impl<'a> Keeper<'a> {
 
     fn tell(&mut self, connection: Connection, old: Payload, new: Payload) {
         if let Some(changes) = self.changes {
-            changes.push(Change { handle: connection.handle.bits(), key: connection.key[0], old, new });
+            let (handle, key) = (connection.place.bits(), connection.key.head());
+            changes.push(Change { handle, key, old, new });
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod entry;
 pub mod fragments;
 pub mod icmp;
 pub mod ids;
+pub mod key;
 pub mod live;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod mss;
@@ -25,6 +26,7 @@ pub mod reason;
 pub mod routes;
 pub mod scheduler;
 pub mod snapshot;
+pub mod tables;
 pub mod tcp_state;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -40,12 +42,17 @@ mod expire;
 mod fragmenting;
 mod hold;
 mod inbound;
+mod index;
+mod ip;
 mod keeper;
 mod limiter;
+mod ndp;
 mod neighbours;
 mod outbound;
+mod packet;
 mod parse;
 mod pipeline;
+mod quick;
 mod rewrite;
 
 pub use output::{Output, Punt};

@@ -1,28 +1,29 @@
 //! Packets from NAT destinations to clients.
 
+use crate::answer::Problem;
 use crate::context::{Account, Context};
 use crate::entry::Reply;
 use crate::ids::RealId;
 use crate::inbound::Gone;
-use crate::keeper::destination_of;
-use crate::parse::Packet;
+use crate::keeper::{Connection, destination_of};
+use crate::key::KeyParts;
+use crate::packet::Packet;
+use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::rewrite;
+use crate::snapshot::{Listen, Ports};
 use crate::tcp_state::Seen;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
-use sheave_proto::wire::icmpv4;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 impl Context<'_> {
     /// Handles a packet from the address and port of a NAT destination. Without a connection it is the real
     /// server's own business.
-    pub(crate) fn outbound(&mut self, frame: Frame, packet: &Packet, real: RealId) -> Verdict {
-        let found = self.table().get(&packet.key, packet.hash);
-        let connection =
-            found.and_then(|found| self.keeper().replied(packet.key, real, Reply::from(found.payload)));
+    #[inline(always)]
+    pub(crate) fn outbound(&mut self, mut frame: Frame, packet: &Packet, real: RealId) -> Verdict {
         let Some((connection, (listen, service))) =
-            connection.and_then(|c| Some((c, self.snapshot.serving(c.listen()?)?)))
+            self.replied(packet, real).and_then(|c| Some((c, self.snapshot.serving(c.key.listen()?)?)))
         else {
             return self.end(frame, Reason::NoEntry);
         };
@@ -34,41 +35,82 @@ impl Context<'_> {
             return self.end(frame, Reason::Removed).of(listen.service);
         }
         let named = |verdict: Verdict| verdict.of(listen.service).to(entry.destination);
-        if packet.ip.ttl <= 1 {
-            let reasons = [Reason::TtlExceeded, Reason::TtlExceededQuiet];
-            let source = self.own_address(&frame);
-            return named(self.error(frame, &packet.ip, source, icmpv4::Error::TimeExceeded, reasons));
+        let client = KeyParts::of(packet.key).client.0;
+        if packet.ttl <= 1 {
+            return named(self.refuse_reply(frame, packet, Problem::TimeExceeded));
         }
-        let IpAddr::V4(vip) = listen.vip else {
-            return self.end(frame, Reason::NoEntry);
-        };
-        let Some((hop, mtu)) = self
-            .snapshot
-            .next_hop(packet.ip.dst.into())
-            .and_then(|hop| Some((hop, self.snapshot.interface(hop.port)?.mtu)))
-        else {
+        let Some(hop) = self.snapshot.next_hop(client) else {
             return named(self.end(frame, Reason::NoRoute));
         };
         if let Err(Gone) = self.touch(connection, packet, Seen::Out) {
             return self.end(frame, Reason::NoEntry);
         }
-        if packet.ip.total_len > usize::from(mtu) {
-            let source = self.own_address(&frame);
-            return named(self.too_large(frame, packet, mtu, source));
+        if packet.len > hop.mtu {
+            return named(self.too_large_reply(frame, packet, hop.mtu));
         }
-        let mut frame = frame;
-        match rewrite::nat_out(&mut frame, packet, (vip, listen.port)) {
+        let port = vip_port(listen, &connection);
+        match rewrite::nat_out(&mut frame, packet, (listen.vip, port)) {
             Ok(()) => {
                 let (service, destination) = (listen.service, entry.destination);
                 let account = Account { service, destination, outbound: true, bytes: packet.bytes() };
-                self.forward(frame, hop, account)
+                self.forward(frame, &hop, account)
             }
             Err(reason) => named(self.end(frame, reason)),
         }
     }
 
+    /// The connection that a packet from a NAT destination belongs to.
+    #[inline(always)]
+    fn replied(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
+        let tables = self.tables();
+        let reply = match packet.hint.and_then(|place| tables.confirm(place, &packet.key)) {
+            Some(payload) => Some(payload),
+            None => tables.get(&packet.key, packet.hash).map(|found| found.payload),
+        };
+        match reply {
+            Some(payload) => self.keeper().replied(&packet.key, real, Reply::from(payload)),
+            None => self.replied_as_another(packet, real),
+        }
+    }
+
+    /// The same for a connection from before the port had a name of its own, made through a destination that keeps
+    /// each packet's port.
+    #[cold]
+    fn replied_as_another(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
+        let addr = self.snapshot.real(real)?.addr;
+        let keeping =
+            self.snapshot.port_keeping_real(addr, packet.proto).filter(|keeping| *keeping != real)?;
+        let key = out_key(self.snapshot, KeyParts::of(packet.key).client, packet.sport, keeping);
+        let found = self.tables().get(&key, self.tables().hash(&key))?;
+        self.keeper().replied(&key, keeping, Reply::from(found.payload))
+    }
+
+    #[cold]
+    fn refuse_reply(&mut self, frame: Frame, packet: &Packet, problem: Problem) -> Verdict {
+        let source = self.own_address(&frame, packet);
+        let reasons = [Reason::TtlExceeded, Reason::TtlExceededQuiet];
+        self.error(frame, source, problem, reasons)
+    }
+
+    #[cold]
+    fn too_large_reply(&mut self, frame: Frame, packet: &Packet, mtu: u16) -> Verdict {
+        let source = self.own_address(&frame, packet);
+        self.too_large(frame, packet, mtu, source)
+    }
+
     /// The director's address on the interface that a frame came in on: what it answers real servers from.
-    fn own_address(&self, frame: &Frame) -> Option<Ipv4Addr> {
-        self.snapshot.interface(frame.ingress())?.addresses.first().copied()
+    fn own_address(&self, frame: &Frame, packet: &Packet) -> Option<IpAddr> {
+        let source = packet.ip(frame)?.src;
+        self.snapshot.interface(frame.ingress())?.source(source)
+    }
+}
+
+/// The port of the VIP that a connection is with.
+#[inline(always)]
+fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
+    match listen.ports {
+        Ports::One(port) => port,
+        Ports::Range(first, _) => KeyParts::of(connection.key).other_port.unwrap_or(first),
+        Ports::Any => KeyParts::of(connection.key).other_port.unwrap_or(0),
     }
 }

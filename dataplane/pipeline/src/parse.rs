@@ -3,23 +3,24 @@
 //! Depends on nothing but the frame and the snapshot, so that a whole burst can be parsed before its first packet
 //! is handled. Three answers are kept apart: not ours (whatever else is wrong with it), ours but malformed, ours.
 
-use crate::entry::{Key, in_key, out_key};
 use crate::ids::{ListenId, RealId};
+use crate::ip::{BadIp, Ip};
+use crate::key::Key;
+use crate::packet::Packet;
+use crate::quick;
 use crate::reason::Reason;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Interface, Ports, Snapshot};
+use crate::tables::Tables;
 use sheave_frame::Frame;
-use sheave_proto::wire::arp::{self, Arp};
-use sheave_proto::wire::eth::{self, ethertype};
+use sheave_proto::wire::arp;
+use sheave_proto::wire::eth::{self, Eth, ethertype};
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::icmpv4::{self, icmp_type};
-use sheave_proto::wire::ipv4::{self, Ipv4, Ipv4Error, protocol};
+use sheave_proto::wire::ipv4::{self, protocol};
+use sheave_proto::wire::ipv6::{self, next_header};
 use sheave_proto::wire::tcp::{self, TcpFlags};
-use sheave_proto::wire::{Malformed, udp};
-use sheave_table::{Hash, Table};
+use sheave_proto::wire::{Malformed, icmpv6, udp};
 use std::net::{IpAddr, Ipv4Addr};
-
-/// Where the IP packet begins in every frame that is handled here: tagged ones are passed.
-pub(crate) const L3: usize = eth::HEADER_LEN;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy)]
@@ -31,47 +32,14 @@ pub(crate) enum Parsed {
     /// From a NAT destination's address and port to a client.
     Outbound(Packet, RealId),
     /// An echo request to a VIP.
-    Echo(Ipv4),
+    Echo,
     /// ARP for IPv4.
-    Arp(Arp),
+    Arp,
+    /// Neighbour discovery for IPv6.
+    Ndp,
 }
 
-/// A TCP or UDP packet with the key of its entry.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Packet {
-    /// Key of the entry that this direction is found by.
-    pub(crate) key: Key,
-    /// Its hash.
-    pub(crate) hash: Hash,
-    /// The IP header.
-    pub(crate) ip: Ipv4,
-    /// Transport protocol.
-    pub(crate) proto: Proto,
-    /// Source port.
-    pub(crate) sport: u16,
-    /// TCP flags; none for UDP.
-    pub(crate) flags: TcpFlags,
-}
-
-impl Packet {
-    /// Bytes as counted: the IP packet, without padding.
-    #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.ip.total_len as u64
-    }
-
-    /// Whether it opens a connection: UDP always, TCP with a SYN and nothing that contradicts it.
-    #[inline]
-    pub(crate) fn opens(&self) -> bool {
-        let rest = TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
-        match self.proto {
-            Proto::Udp => true,
-            Proto::Tcp => self.flags.contains(TcpFlags::SYN) && !self.flags.intersects(rest),
-        }
-    }
-}
-
-/// Whom an IPv4 packet concerns.
+/// Whom an IP packet concerns.
 enum Concern {
     Listen(Proto, (u16, u16), ListenId),
     Real(Proto, (u16, u16), RealId),
@@ -79,149 +47,247 @@ enum Concern {
 }
 
 /// Parses a frame.
-#[inline]
-pub(crate) fn parse(frame: &Frame, snapshot: &Snapshot, table: &Table<1>) -> Parsed {
+#[inline(always)]
+pub(crate) fn parse(frame: &Frame, snapshot: &Snapshot, tables: &Tables) -> Parsed {
     let bytes = frame.bytes();
     let Some(interface) = snapshot.interface(frame.ingress()) else {
         return Parsed::Decided(Reason::NotOurs);
     };
+    match quick::parse(bytes, interface, snapshot, tables) {
+        Some(parsed) => parsed,
+        None => parse_any(bytes, interface, snapshot, tables),
+    }
+}
+
+/// Parses any frame that came in on `interface`.
+#[inline(never)]
+pub(crate) fn parse_any(bytes: &[u8], interface: &Interface, snapshot: &Snapshot, tables: &Tables) -> Parsed {
     let Ok(eth) = eth::parse(bytes) else {
         return Parsed::Decided(Reason::NotOurs);
     };
-    if eth.dst != interface.mac {
-        if !eth.dst.is_multicast() {
-            return Parsed::Decided(Reason::NotOurMac);
-        }
-        if eth.ethertype != ethertype::ARP {
-            return Parsed::Decided(Reason::NotOurs);
-        }
+    let packet = bytes.get(eth.payload_offset..).unwrap_or_default();
+    if eth.ethertype == ethertype::IPV6 && is_ndp(packet) {
+        let ours = eth.dst == interface.mac || eth.dst.is_multicast();
+        return if ours { Parsed::Ndp } else { Parsed::Decided(Reason::NotOurMac) };
     }
-    if eth.tags != 0 {
-        return Parsed::Decided(Reason::VlanUnsupported);
+    if let Some(reason) = not_to_us(&eth, interface) {
+        return Parsed::Decided(reason);
     }
-    let packet = bytes.get(L3..).unwrap_or_default();
     match eth.ethertype {
-        ethertype::IPV4 => ipv4_packet(packet, snapshot, table),
+        ethertype::IPV4 | ethertype::IPV6 => Walk { eth: &eth, packet, snapshot, tables }.ip(),
         ethertype::ARP => match arp::parse(packet) {
-            Ok(Some(arp)) => Parsed::Arp(arp),
+            Ok(Some(_)) => Parsed::Arp,
             Ok(None) => Parsed::Decided(Reason::ArpSeen),
             Err(_) => Parsed::Decided(Reason::ArpMalformed),
         },
-        ethertype::IPV6 => Parsed::Decided(Reason::Ipv6Unsupported),
         _ => Parsed::Decided(Reason::NotOurProtocol),
     }
 }
 
-#[inline]
-fn ipv4_packet(packet: &[u8], snapshot: &Snapshot, table: &Table<1>) -> Parsed {
-    let ip = match ipv4::parse_quoted(packet) {
-        Ok(ip) => ip,
-        Err(error) => return Parsed::Decided(bad_header(error, packet, snapshot)),
-    };
-    let concern = match concern(&ip, packet, snapshot) {
-        Ok(concern) => concern,
-        Err(reason) => return Parsed::Decided(reason),
-    };
-    let from_client = !matches!(concern, Concern::Real(..));
-    if let Err(reason) = check_ip(&ip, packet, from_client) {
-        return Parsed::Decided(reason);
-    }
-    match concern {
-        Concern::Listen(proto, (sport, _), listen) => match flags(proto, ip.payload(packet)) {
-            Err(reason) => Parsed::Decided(reason),
-            Ok(flags) => {
-                let key = in_key(ip.src, sport, listen);
-                let packet = Packet { key, hash: table.hash(&key), ip, proto, sport, flags };
-                Parsed::Inbound(packet, listen)
-            }
-        },
-        Concern::Real(proto, (sport, dport), real) => match flags(proto, ip.payload(packet)) {
-            Err(reason) => Parsed::Decided(reason),
-            Ok(flags) => {
-                let key = out_key(ip.dst, dport, real);
-                let packet = Packet { key, hash: table.hash(&key), ip, proto, sport, flags };
-                Parsed::Outbound(packet, real)
-            }
-        },
-        Concern::Vip(ports) => vip(&ip, ip.payload(packet), ports, snapshot),
-    }
+/// Whether it looks like a neighbour solicitation or advertisement: those have no extension headers.
+fn is_ndp(packet: &[u8]) -> bool {
+    const TYPE_AT: usize = ipv6::HEADER_LEN;
+    let kinds = [icmpv6::icmp_type::NEIGHBOUR_SOLICITATION, icmpv6::icmp_type::NEIGHBOUR_ADVERTISEMENT];
+    packet.get(6) == Some(&next_header::ICMPV6)
+        && packet.get(TYPE_AT).is_some_and(|kind| kinds.contains(kind))
 }
 
-/// Whom a packet concerns; the reason to pass it on when that is nobody here.
-#[inline]
-fn concern(ip: &Ipv4, packet: &[u8], snapshot: &Snapshot) -> Result<Concern, Reason> {
-    let ports = ports(ip, packet);
-    if let Some((proto, ports)) = ports {
-        if let Some(listen) = snapshot.listen_at(ip.dst, ports.1, proto) {
-            return Ok(Concern::Listen(proto, ports, listen));
-        }
-        if let Some(real) = snapshot.real_at(ip.src, ports.0, proto) {
-            let to_us = snapshot.is_own(IpAddr::V4(ip.dst));
-            return if to_us { Err(Reason::OwnAddress) } else { Ok(Concern::Real(proto, ports, real)) };
-        }
-    }
-    if snapshot.is_vip(IpAddr::V4(ip.dst)) {
-        return Ok(Concern::Vip(ports.map(|(_, ports)| ports)));
-    }
-    if ip.protocol == protocol::ICMP && about_real(ip.payload(packet), snapshot) {
-        return Err(Reason::IcmpErrorUnsupported);
-    }
-    Err(Reason::NotOurs)
-}
-
-/// Protocol and ports of a TCP or UDP packet, if they are there: not in later fragments, not if cut short.
-#[inline]
-fn ports(ip: &Ipv4, packet: &[u8]) -> Option<(Proto, (u16, u16))> {
-    let proto = Proto::from_number(ip.protocol)?;
-    if ip.frag_offset != 0 {
+/// Why a frame's Ethernet destination makes it none of ours, if it does.
+fn not_to_us(eth: &Eth, interface: &Interface) -> Option<Reason> {
+    if eth.dst == interface.mac {
         return None;
     }
-    let [a, b, c, d] = *ip.payload(packet).first_chunk::<4>()?;
-    Some((proto, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))))
+    if !eth.dst.is_multicast() {
+        return Some(Reason::NotOurMac);
+    }
+    (eth.ethertype != ethertype::ARP).then_some(Reason::NotOurs)
 }
 
-/// What is wrong with a header that does not parse: nothing to us, if it is known not to be ours.
-#[cold]
-fn bad_header(error: Ipv4Error, packet: &[u8], snapshot: &Snapshot) -> Reason {
-    let reason = match error {
-        Ipv4Error::BadVersion => return Reason::IpVersion,
-        Ipv4Error::BadHeaderLength => return Reason::IpHeaderLength,
-        Ipv4Error::Truncated => Reason::IpHeaderLength,
-        Ipv4Error::BadTotalLength | Ipv4Error::BadChecksum => Reason::IpTotalLength,
-    };
-    let Some(mut header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>().copied() else {
-        return Reason::IpTruncated;
-    };
-    let dst = ipv4::HeaderMut::new(&mut header).map(|header| IpAddr::V4(header.dst()));
-    if dst.is_some_and(|dst| snapshot.is_vip(dst)) { reason } else { Reason::NotOurs }
+/// The long way through an IP packet.
+struct Walk<'a> {
+    eth: &'a Eth,
+    packet: &'a [u8],
+    snapshot: &'a Snapshot,
+    tables: &'a Tables,
 }
 
-/// The checks of every IP packet that is ours.
-#[inline]
-fn check_ip(ip: &Ipv4, packet: &[u8], from_client: bool) -> Result<(), Reason> {
-    if ip.total_len > packet.len() {
-        return Err(Reason::IpTotalLength);
+impl Walk<'_> {
+    fn ip(&self) -> Parsed {
+        let ip = match Ip::read(self.eth.ethertype, self.packet) {
+            Ok(ip) => ip,
+            Err(error) => return Parsed::Decided(self.bad_header(error)),
+        };
+        let concern = match self.concern(&ip) {
+            Ok(concern) => concern,
+            Err(reason) => return Parsed::Decided(reason),
+        };
+        let from_client = !matches!(concern, Concern::Real(..));
+        if let Err(reason) = self.check(&ip, from_client) {
+            return Parsed::Decided(reason);
+        }
+        match concern {
+            Concern::Listen(proto, (sport, dport), listen) => match flags(proto, ip.payload(self.packet)) {
+                Err(reason) => Parsed::Decided(reason),
+                Ok(flags) => {
+                    let key = in_key(self.snapshot, (ip.src, sport), dport, listen);
+                    Parsed::Inbound(self.plain(&ip, key, (proto, sport, dport), flags), listen)
+                }
+            },
+            Concern::Real(proto, (sport, dport), real) => match flags(proto, ip.payload(self.packet)) {
+                Err(reason) => Parsed::Decided(reason),
+                Ok(flags) => {
+                    let key = out_key(self.snapshot, (ip.dst, dport), sport, real);
+                    Parsed::Outbound(self.plain(&ip, key, (proto, sport, dport), flags), real)
+                }
+            },
+            Concern::Vip(ports) => self.vip(&ip, ports),
+        }
     }
-    if ipv4::verify_checksum(packet).is_err() {
-        return Err(Reason::IpChecksum);
+
+    fn plain(&self, ip: &Ip, key: Key, flow: (Proto, u16, u16), flags: TcpFlags) -> Packet {
+        // Offsets within a frame and lengths of a packet are below 2^16.
+        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let l3 = self.eth.payload_offset;
+        Packet {
+            key,
+            hash: self.tables.hash(&key),
+            hint: None,
+            l3: short(l3),
+            l4: short(l3 + ip.l4),
+            len: short(ip.len),
+            sport: flow.1,
+            dport: flow.2,
+            proto: flow.0,
+            flags,
+            ttl: ip.ttl,
+            v6: ip.src.is_ipv6(),
+            df: ip.df,
+        }
     }
-    if from_client && is_martian(ip.src, ip.dst) {
-        return Err(Reason::Martian);
+
+    /// Whom a packet concerns; the reason to pass it on when that is nobody here.
+    fn concern(&self, ip: &Ip) -> Result<Concern, Reason> {
+        let ports = self.ports(ip);
+        if let Some((proto, ports)) = ports {
+            if let Some(listen) = self.snapshot.listen_at(ip.dst, ports.1, proto) {
+                return Ok(Concern::Listen(proto, ports, listen));
+            }
+            if let Some(real) = self.snapshot.real_at(ip.src, ports.0, proto) {
+                let to_us = self.snapshot.is_own(ip.dst);
+                return if to_us { Err(Reason::OwnAddress) } else { Ok(Concern::Real(proto, ports, real)) };
+            }
+        }
+        if self.snapshot.is_vip(ip.dst) {
+            return Ok(Concern::Vip(ports.map(|(_, ports)| ports)));
+        }
+        if ip.protocol == protocol::ICMP && about_real(ip.payload(self.packet), self.snapshot) {
+            return Err(Reason::IcmpErrorUnsupported);
+        }
+        Err(Reason::NotOurs)
     }
-    if ip.is_fragment() {
-        return Err(Reason::FragmentUnsupported);
+
+    /// Protocol and ports of a TCP or UDP packet, if they are there: not in later fragments, not if cut short.
+    fn ports(&self, ip: &Ip) -> Option<(Proto, (u16, u16))> {
+        let proto = Proto::from_number(ip.protocol)?;
+        if !ip.has_ports() {
+            return None;
+        }
+        let [a, b, c, d] = *ip.payload(self.packet).first_chunk::<4>()?;
+        Some((proto, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))))
     }
-    Ok(())
+
+    /// What is wrong with a header that does not parse: nothing to us, if it is known not to be ours.
+    fn bad_header(&self, error: BadIp) -> Reason {
+        let reason = match error {
+            BadIp::Version => return Reason::IpVersion,
+            BadIp::HeaderLength => Reason::IpHeaderLength,
+            BadIp::TotalLength => Reason::IpTotalLength,
+            BadIp::Truncated => return Reason::IpTruncated,
+            BadIp::Extensions => Reason::IpExtensions,
+        };
+        let dst = Ip::destination(self.eth.ethertype, self.packet);
+        if reason == Reason::IpHeaderLength && self.packet.first().is_some_and(|first| first & 0x0f < 5) {
+            // Nothing in such a header is to be believed.
+            return reason;
+        }
+        if dst.is_some_and(|dst| self.snapshot.is_vip(dst)) { reason } else { Reason::NotOurs }
+    }
+
+    /// The checks of every IP packet that is ours.
+    fn check(&self, ip: &Ip, from_client: bool) -> Result<(), Reason> {
+        if ip.len > self.packet.len() {
+            return Err(Reason::IpTotalLength);
+        }
+        if ip.src.is_ipv4() && ipv4::verify_checksum(self.packet).is_err() {
+            return Err(Reason::IpChecksum);
+        }
+        if from_client && is_martian(ip.src, ip.dst) {
+            return Err(Reason::Martian);
+        }
+        if ip.fragment.is_some() {
+            return Err(Reason::FragmentUnsupported);
+        }
+        Ok(())
+    }
+
+    /// A packet to a VIP that no listen is concerned by.
+    fn vip(&self, ip: &Ip, ports: Option<(u16, u16)>) -> Parsed {
+        let payload = ip.payload(self.packet);
+        Parsed::Decided(match (ip.protocol, ports) {
+            (protocol::TCP, None) => Reason::TcpTruncated,
+            (protocol::UDP, None) => Reason::UdpTruncated,
+            (protocol::TCP | protocol::UDP, Some(_)) => Reason::NoService,
+            (protocol::ICMP, _) if ip.src.is_ipv4() => match icmpv4::parse(payload) {
+                Err(_) => Reason::IcmpTruncated,
+                Ok(_) if !icmpv4::checksum_ok(payload) => Reason::IcmpChecksum,
+                Ok(icmp) if icmp.icmp_type == icmp_type::ECHO_REQUEST && icmp.code == 0 => {
+                    return Parsed::Echo;
+                }
+                Ok(icmp) if icmp.is_error() && about_listen(payload, self.snapshot) => {
+                    Reason::IcmpErrorUnsupported
+                }
+                Ok(_) => Reason::IcmpNotOurs,
+            },
+            (next_header::ICMPV6, _) if ip.src.is_ipv6() => match (icmpv6::parse(payload), ip.src, ip.dst) {
+                (Err(_), ..) => Reason::IcmpTruncated,
+                (Ok(_), IpAddr::V6(src), IpAddr::V6(dst)) if !icmpv6::checksum_ok(src, dst, payload) => {
+                    Reason::IcmpChecksum
+                }
+                (Ok(icmp), ..) if icmp.icmp_type == icmpv6::icmp_type::ECHO_REQUEST && icmp.code == 0 => {
+                    return Parsed::Echo;
+                }
+                (Ok(_), ..) => Reason::IcmpNotOurs,
+            },
+            _ => Reason::NotOurProtocol,
+        })
+    }
+}
+
+/// The key of packets from a client to a listen.
+pub(crate) fn in_key(snapshot: &Snapshot, client: (IpAddr, u16), vport: u16, listen: ListenId) -> Key {
+    let one = snapshot.listen(listen).is_some_and(|listen| matches!(listen.ports, Ports::One(_)));
+    match client.0 {
+        IpAddr::V4(addr) if one => Key::narrow_in(addr, client.1, listen),
+        _ => Key::wide_in(client, vport, listen),
+    }
+}
+
+/// The key of packets from a NAT destination to a client.
+pub(crate) fn out_key(snapshot: &Snapshot, client: (IpAddr, u16), rport: u16, real: RealId) -> Key {
+    let one = snapshot.real(real).is_some_and(|real| real.port.is_some());
+    match client.0 {
+        IpAddr::V4(addr) if one => Key::narrow_out(addr, client.1, real),
+        _ => Key::wide_out(client, rport, real),
+    }
 }
 
 /// Sources that no client has.
-#[inline]
-fn is_martian(src: Ipv4Addr, vip: Ipv4Addr) -> bool {
-    src == vip || src.is_loopback() || src.is_multicast() || src.is_broadcast() || src.is_unspecified()
+fn is_martian(src: IpAddr, vip: IpAddr) -> bool {
+    let broadcast = src == IpAddr::V4(Ipv4Addr::BROADCAST);
+    src == vip || src.is_loopback() || src.is_multicast() || src.is_unspecified() || broadcast
 }
 
 /// The TCP flags of a well-formed segment; none of a well-formed datagram.
-#[inline]
 fn flags(proto: Proto, segment: &[u8]) -> Result<TcpFlags, Reason> {
     match proto {
         Proto::Tcp => match tcp::parse(segment) {
@@ -237,34 +303,14 @@ fn flags(proto: Proto, segment: &[u8]) -> Result<TcpFlags, Reason> {
     }
 }
 
-/// A packet to a VIP that no listen is concerned by.
-fn vip(ip: &Ipv4, payload: &[u8], ports: Option<(u16, u16)>, snapshot: &Snapshot) -> Parsed {
-    Parsed::Decided(match (ip.protocol, ports) {
-        (protocol::TCP, None) => Reason::TcpTruncated,
-        (protocol::UDP, None) => Reason::UdpTruncated,
-        (protocol::TCP | protocol::UDP, Some(_)) => Reason::NoService,
-        (protocol::ICMP, _) => match icmpv4::parse(payload) {
-            Err(_) => Reason::IcmpTruncated,
-            Ok(_) if !icmpv4::checksum_ok(payload) => Reason::IcmpChecksum,
-            Ok(icmp) if icmp.icmp_type == icmp_type::ECHO_REQUEST && icmp.code == 0 => {
-                return Parsed::Echo(*ip);
-            }
-            Ok(icmp) if icmp.is_error() && about_listen(payload, snapshot) => Reason::IcmpErrorUnsupported,
-            Ok(_) => Reason::IcmpNotOurs,
-        },
-        _ => Reason::NotOurProtocol,
-    })
-}
-
 /// Whether an ICMP error quotes a packet from a listen to a client.
 fn about_listen(message: &[u8], snapshot: &Snapshot) -> bool {
-    embedded(message).is_some_and(|e| snapshot.listen_at(e.src, e.sport, e.proto).is_some())
+    embedded(message).is_some_and(|e| snapshot.listen_at(e.src.into(), e.sport, e.proto).is_some())
 }
 
 /// Whether an ICMP error quotes a packet to a NAT destination.
-#[cold]
 fn about_real(message: &[u8], snapshot: &Snapshot) -> bool {
-    embedded(message).is_some_and(|e| snapshot.real_at(e.dst, e.dport, e.proto).is_some())
+    embedded(message).is_some_and(|e| snapshot.real_at(e.dst.into(), e.dport, e.proto).is_some())
 }
 
 fn embedded(message: &[u8]) -> Option<icmpv4::Embedded> {

@@ -1,16 +1,21 @@
 //! The pipeline of one worker.
 
 use crate::context::{Context, Own};
+use crate::counters;
+use crate::entry::Reply;
 use crate::expire::Sweeper;
 use crate::hold::Holding;
 use crate::limiter::Limiter;
 use crate::live::Live;
 use crate::neighbours::Learned;
 use crate::output::Output;
+use crate::packet::Packet;
 use crate::parse::{Parsed, parse};
 use crate::scheduler::Rng;
 use crate::snapshot::Snapshot;
+use crate::tables::{Seen, Tables};
 use crate::time::Time;
+use crate::verdict::VerdictKind;
 use sheave_frame::{BURST, Burst, FramePool};
 use sheave_table::Table;
 use sheave_table::change::ChangeWriter;
@@ -41,21 +46,23 @@ pub struct Settings {
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The connection table. Its memory is the process's for good.
-    pub table: &'static Table<1>,
+    /// The connection tables.
+    pub tables: Tables,
     /// Live state of services and destinations.
     pub live: Live,
 }
 
 impl Shared {
-    /// Over a table that lies elsewhere (in a region).
-    pub fn new(table: &'static Table<1>) -> Shared {
-        Shared { table, live: Live::new() }
+    /// Over tables that lie elsewhere (in a region).
+    pub fn new(tables: Tables) -> Shared {
+        Shared { tables, live: Live::new() }
     }
 
-    /// With a table of its own for this many connections. Its memory is never given back.
+    /// With tables of its own, each for this many connections. Their memory is never given back.
     pub fn on_heap(connections: u64, seed: u64) -> Shared {
-        Shared::new(Box::leak(Box::new(Table::on_heap(Table::<1>::slots_for(connections), seed))))
+        let narrow = Table::on_heap(Table::<1>::slots_for(connections), seed);
+        let wide = Table::on_heap(Table::<3>::slots_for(connections), seed);
+        Shared::new(Tables { narrow: Box::leak(Box::new(narrow)), wide: Box::leak(Box::new(wide)) })
     }
 }
 
@@ -89,7 +96,7 @@ impl Pipeline {
             rng: Rng::new(settings.seed, settings.worker),
             changes: None,
         };
-        let sweeper = Sweeper::new(shared.table, settings.worker, settings.workers);
+        let sweeper = Sweeper::new(&shared.tables, settings.worker, settings.workers);
         Pipeline { shared, own, sweeper, parsed: Vec::with_capacity(BURST) }
     }
 
@@ -103,10 +110,10 @@ impl Pipeline {
     ///
     /// Three passes, of which the first two only spare the third its waits for memory:
     ///
-    /// 1. parse every frame, hash its key once, fetch the first bucket ahead;
-    /// 2. where the first bucket has no such key, fetch the second one; for replies, fetch the in-entry;
-    /// 3. handle frame by frame. Only this one looks up and changes anything, so that the result does not depend
-    ///    on the size of the burst.
+    /// 1. parse every frame, hash its key once, fetch its first bucket ahead;
+    /// 2. find the entry there, or fetch the second bucket and find it there; for replies, fetch the in-entry;
+    /// 3. handle frame by frame. Only this one changes anything, and it believes nothing of the second without
+    ///    looking again, so that the result does not depend on the size of the burst.
     pub fn process(
         &mut self,
         now: Time,
@@ -117,27 +124,33 @@ impl Pipeline {
     ) {
         let mut context = context(&mut self.own, &self.shared, now, snapshot, pool, out);
         context.release_resolved();
+        let tables = context.tables();
+        let mut forwarded = 0;
         while !burst.is_empty() {
             let frames = burst.len().min(BURST);
-            let table = context.table();
             self.parsed.clear();
-            self.parsed.extend(burst.iter().take(frames).map(|frame| parse(frame, snapshot, table)));
-            if frames > 1 {
-                fetch_buckets(&self.parsed, table);
-                fetch_rest(&self.parsed, table);
-            }
+            self.parsed.extend(burst.iter().take(frames).map(|frame| {
+                let parsed = parse(frame, snapshot, &tables);
+                if let Parsed::Inbound(packet, _) | Parsed::Outbound(packet, _) = &parsed {
+                    tables.prefetch(&packet.key, packet.hash);
+                }
+                parsed
+            }));
+            find_entries(&mut self.parsed, &tables);
             for parsed in &self.parsed {
                 let Some(frame) = burst.pop() else { break };
                 let verdict = match parsed {
-                    Parsed::Decided(reason) => context.end(frame, *reason),
                     Parsed::Inbound(packet, listen) => context.inbound(frame, packet, *listen),
                     Parsed::Outbound(packet, real) => context.outbound(frame, packet, *real),
-                    Parsed::Echo(ip) => context.echo(frame, ip),
-                    Parsed::Arp(arp) => context.arp(frame, arp),
+                    Parsed::Decided(reason) => context.end(frame, *reason),
+                    Parsed::Echo => context.echo(frame),
+                    Parsed::Arp => context.arp(frame),
+                    Parsed::Ndp => context.ndp(frame),
                 };
-                context.conclude(verdict);
+                forwarded += u64::from(context.conclude(verdict));
             }
         }
+        context.own.counters.add(counters::verdict(VerdictKind::Forward), forwarded);
     }
 
     /// The work of a turn that no packet causes, bounded: expires entries of this worker's share of the table,
@@ -186,26 +199,43 @@ fn context<'a>(
     Context { now, tick: now.tick(), snapshot, shared, own, pool, out }
 }
 
-fn fetch_buckets(parsed: &[Parsed], table: &Table<1>) {
-    for parsed in parsed {
-        if let Parsed::Inbound(packet, _) | Parsed::Outbound(packet, _) = parsed {
-            table.prefetch(packet.hash);
+/// The second pass: notes where each packet's entry is, as a hint. Nothing is written to the tables.
+#[inline(always)]
+fn find_entries(parsed: &mut [Parsed], tables: &Tables) {
+    let mut missed = false;
+    for parsed in parsed.iter_mut() {
+        let (packet, reply) = match parsed {
+            Parsed::Inbound(packet, _) => (packet, false),
+            Parsed::Outbound(packet, _) => (packet, true),
+            _ => continue,
+        };
+        match tables.find_first(&packet.key, packet.hash) {
+            Some(seen) => note(packet, seen, reply, tables),
+            None => missed = true,
+        }
+    }
+    if !missed {
+        return;
+    }
+    for parsed in parsed.iter_mut() {
+        let (packet, reply) = match parsed {
+            Parsed::Inbound(packet, _) => (packet, false),
+            Parsed::Outbound(packet, _) => (packet, true),
+            _ => continue,
+        };
+        if packet.hint.is_none()
+            && let Some(seen) = tables.find_second(&packet.key, packet.hash)
+        {
+            note(packet, seen, reply, tables);
         }
     }
 }
 
-fn fetch_rest(parsed: &[Parsed], table: &Table<1>) {
-    for parsed in parsed {
-        match parsed {
-            Parsed::Inbound(packet, _) if !table.contains_first(&packet.key, packet.hash) => {
-                table.prefetch_second(packet.hash);
-            }
-            Parsed::Outbound(packet, _) => match table.get(&packet.key, packet.hash) {
-                Some(found) => table.prefetch_handle(crate::entry::Reply::from(found.payload).of),
-                None => table.prefetch_second(packet.hash),
-            },
-            _ => {}
-        }
+#[inline(always)]
+fn note(packet: &mut Packet, seen: Seen, reply: bool, tables: &Tables) {
+    packet.hint = Some(seen.place);
+    if reply {
+        tables.prefetch_place(Reply::from(seen.payload).of);
     }
 }
 

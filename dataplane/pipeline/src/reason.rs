@@ -48,10 +48,11 @@ reasons! {
     IcmpNotOurs         Pass "icmp-not-ours" "ICMP that concerns no connection of ours";
     IcmpErrorUnsupported Pass "icmp-error-not-supported" "an ICMP error: not handled yet, left to the kernel";
     FragmentUnsupported Pass "fragment-not-supported" "an IP fragment: not handled yet, left to the kernel";
-    VlanUnsupported     Pass "vlan-not-supported" "802.1Q tagged: not handled yet, left to the kernel";
-    Ipv6Unsupported     Pass "ipv6-not-supported" "IPv6: not handled yet, left to the kernel";
+    LocalNode           Pass "local-node" "the director's own stack is the destination";
+    NdpSeen             Pass "ndp-seen" "neighbour discovery that is not for a VIP, or an answer that was learned from";
     // Answered by the director itself.
     ArpReply            Reply "arp-reply" "ARP request for a VIP, answered";
+    NdpReply            Reply "ndp-reply" "neighbour solicitation for a VIP, answered";
     EchoReply           Reply "echo-reply" "ICMP echo request to a VIP, answered";
     NoDestination       Reply "no-destination" "no usable destination: port unreachable sent";
     TtlExceeded         Reply "ttl-exceeded" "time to live ran out: time exceeded sent";
@@ -63,9 +64,11 @@ reasons! {
     Resolving           Hold "resolving" "waits for the next hop's hardware address";
     // Dropped: malformed.
     ArpMalformed        Drop "arp-malformed" "ARP cut short or with impossible lengths";
+    NdpMalformed        Drop "ndp-malformed" "neighbour discovery from beyond the link, cut short or contradictory";
     IpTruncated         Drop "ip-truncated" "IP header cut short";
     IpVersion           Drop "ip-version" "IP version does not match the Ethernet type";
     IpHeaderLength      Drop "ip-header-length" "IP header length below 20 or beyond the packet";
+    IpExtensions        Drop "ip-extension-headers" "IPv6 extension headers that are cut short, too many or misplaced";
     IpTotalLength       Drop "ip-total-length" "IP total length contradicts the header or the frame";
     IpChecksum          Drop "ip-checksum" "wrong IP header checksum";
     Martian             Drop "martian-source" "source is loopback, multicast, broadcast, unspecified or the VIP itself";

@@ -14,11 +14,26 @@ pub struct Route {
 }
 
 /// Routes of both families, one exact-match table a prefix length in use, longest first.
+///
+/// Most hosts have a handful of IPv4 routes: those are also kept in a list, which is walked faster than tables are
+/// asked.
 #[derive(Debug, Default, Clone)]
 pub struct Routes {
+    few: Vec<Few>,
     v4: Vec<(u8, HashMap<u32, Route, foldhash::fast::FixedState>)>,
     v6: Vec<(u8, HashMap<u128, Route, foldhash::fast::FixedState>)>,
 }
+
+/// An IPv4 route in the list of few, longest prefix first.
+#[derive(Debug, Clone, Copy)]
+struct Few {
+    mask: u32,
+    network: u32,
+    route: Route,
+}
+
+/// Up to so many IPv4 routes are walked.
+const FEW: usize = 16;
 
 fn mask_v4(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
@@ -53,9 +68,39 @@ impl Routes {
         }
     }
 
+    /// Makes the list of few, once all routes are in.
+    pub(crate) fn finish(&mut self) {
+        self.few.clear();
+        if self.v4.iter().map(|(_, table)| table.len()).sum::<usize>() > FEW {
+            return;
+        }
+        for (prefix, table) in &self.v4 {
+            let mask = mask_v4(*prefix);
+            self.few.extend(table.iter().map(|(network, route)| Few {
+                mask,
+                network: *network,
+                route: *route,
+            }));
+        }
+    }
+
+    /// The most specific route to an IPv4 address, by its place in the list of few.
+    #[inline]
+    pub(crate) fn few(&self, to: u32) -> Option<(usize, Route)> {
+        let found = self.few.iter().position(|few| to & few.mask == few.network)?;
+        Some((found, self.few[found].route))
+    }
+
+    /// The routes of the list of few, in its order.
+    pub(crate) fn few_routes(&self) -> impl Iterator<Item = Route> {
+        self.few.iter().map(|few| few.route)
+    }
+
     /// The most specific route to `to`.
+    #[inline]
     pub fn lookup(&self, to: IpAddr) -> Option<Route> {
         match to {
+            IpAddr::V4(a) if !self.few.is_empty() => self.few(a.to_bits()).map(|(_, route)| route),
             IpAddr::V4(a) => self.v4.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v4(*p))).copied()),
             IpAddr::V6(a) => self.v6.iter().find_map(|(p, t)| t.get(&(a.to_bits() & mask_v6(*p))).copied()),
         }
@@ -75,8 +120,20 @@ mod tests {
         r.add("198.18.0.7".parse().unwrap(), 32, route(2));
         r.add("198.18.0.99".parse().unwrap(), 24, route(3));
         r.add("2001:db8::".parse().unwrap(), 32, route(4));
+        check(&r);
+        r.finish();
+        check(&r);
+        for n in 0..FEW {
+            r.add(format!("203.0.113.{n}").parse().unwrap(), 32, route(9));
+        }
+        r.finish();
+        assert!(r.few.is_empty());
+        check(&r);
+    }
+
+    fn check(r: &Routes) {
         let port = |a: &str| r.lookup(a.parse().unwrap()).map(|r| r.port.0);
-        assert_eq!(port("203.0.113.1"), Some(0));
+        assert_eq!(port("203.0.113.201"), Some(0));
         assert_eq!(port("198.18.0.8"), Some(1));
         assert_eq!(port("198.18.0.7"), Some(2));
         assert_eq!(port("2001:db8::1"), Some(4));

@@ -4,13 +4,15 @@
 //! changes while packets flow is in [`crate::live`].
 
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
-use crate::routes::Routes;
+use crate::index::Index;
+use crate::routes::{Route, Routes};
 use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
 use crate::time::Seconds;
 use hashbrown::{HashMap, HashSet};
 use sheave_frame::PortId;
+use sheave_proto::wire::tunnel::{Encapsulation, Family, Template};
 use sheave_proto::wire::{eth::Mac, flow::Proto};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How packets reach a real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,8 +21,10 @@ pub enum Method {
     Nat,
     /// The frame is sent to the real server's hardware address, the packet is left as it is.
     DirectRoute,
-    /// The packet is put into an IP-in-IP packet to the real server.
+    /// The packet is put into an IP packet to the real server.
     Tunnel,
+    /// The director's own stack serves: the packet is left to it.
+    Local,
 }
 
 /// Which destination a new connection goes to.
@@ -149,8 +153,33 @@ pub struct Interface {
     pub mac: Mac,
     /// The largest IP packet that it sends, in bytes.
     pub mtu: u16,
-    /// The director's own IPv4 addresses on it; the first one is the source of what the director sends.
-    pub addresses: Vec<Ipv4Addr>,
+    /// The director's own addresses on it, of both families, each with its prefix.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+impl Interface {
+    /// The director's address for what it sends to `to` on this interface: the one whose network `to` is in, or the
+    /// first of the family.
+    pub fn source(&self, to: IpAddr) -> Option<IpAddr> {
+        let family = || self.addresses.iter().filter(|(addr, _)| addr.is_ipv4() == to.is_ipv4());
+        family()
+            .find(|(addr, prefix)| same_network(*addr, to, *prefix))
+            .or_else(|| family().next())
+            .map(|a| a.0)
+    }
+}
+
+fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let prefix = u32::from(prefix);
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
 }
 
 /// Where a packet leaves: towards a gateway or straight to its destination.
@@ -162,6 +191,33 @@ pub struct NextHop {
     pub neighbour: IpAddr,
     /// Its hardware address where known.
     pub mac: Option<Mac>,
+    /// The interface's own.
+    pub source: Mac,
+    /// The largest IP packet that the interface sends, in bytes.
+    pub mtu: u16,
+}
+
+/// The ports of a listen, host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ports {
+    /// One.
+    One(u16),
+    /// From the first to the last.
+    Range(u16, u16),
+    /// Every port that no other listen of the address and protocol takes.
+    Any,
+}
+
+impl Ports {
+    /// Whether a port is among them.
+    #[inline]
+    pub const fn contains(self, port: u16) -> bool {
+        match self {
+            Ports::One(one) => one == port,
+            Ports::Range(first, last) => first <= port && port <= last,
+            Ports::Any => true,
+        }
+    }
 }
 
 /// A virtual service.
@@ -195,8 +251,8 @@ pub struct Listen {
     pub service: ServiceId,
     /// The VIP.
     pub vip: IpAddr,
-    /// The port, host order.
-    pub port: u16,
+    /// Its ports.
+    pub ports: Ports,
     /// The protocol.
     pub proto: Proto,
 }
@@ -208,8 +264,8 @@ pub struct Destination {
     pub service: ServiceId,
     /// The real server's address.
     pub addr: IpAddr,
-    /// The real server's port, host order.
-    pub port: u16,
+    /// The real server's port, host order; `None`: each packet keeps its own.
+    pub port: Option<u16>,
     /// Weight; 0 takes no new connections.
     pub weight: u32,
     /// How many connections it may have.
@@ -228,8 +284,44 @@ pub struct Destination {
     pub real: Option<RealId>,
     /// The way to it; `None` without a route.
     pub next_hop: Option<NextHop>,
-    /// TUN: the outer source, the director's address on the way out.
-    pub tunnel_source: Option<IpAddr>,
+    /// TUN: how. `None` without a source address on the way out.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// How packets are put into others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The outer source, the director's address on the way out.
+    pub source: IpAddr,
+    /// What lies between the outer header and the packet.
+    pub encapsulation: Encapsulation,
+    v4: Template,
+    v6: Template,
+    /// Bytes that go in front of a packet.
+    pub overhead: u16,
+    /// Whether a packet that may not be fragmented travels in one that may not either (IPv4 in IPv4).
+    pub discovers_mtu: bool,
+}
+
+impl Tunnel {
+    /// From the director's address to the real server's; `None` when they are of two families.
+    pub fn new(
+        source: IpAddr,
+        real: IpAddr,
+        encapsulation: Encapsulation,
+        discovers_mtu: bool,
+    ) -> Option<Tunnel> {
+        let v4 = Template::new(source, real, encapsulation, Family::V4)?;
+        let v6 = Template::new(source, real, encapsulation, Family::V6)?;
+        let overhead = u16::try_from(v4.overhead()).ok()?;
+        Some(Tunnel { source, encapsulation, v4, v6, overhead, discovers_mtu })
+    }
+
+    /// The headers in front of a packet.
+    #[inline]
+    pub(crate) const fn template(&self, v6: bool) -> &Template {
+        if v6 { &self.v6 } else { &self.v4 }
+    }
 }
 
 /// One (address, port, protocol) of NAT destinations: what replies come from.
@@ -237,8 +329,8 @@ pub struct Destination {
 pub struct Real {
     /// Address.
     pub addr: IpAddr,
-    /// Port, host order.
-    pub port: u16,
+    /// Port, host order; `None` for a destination that keeps each packet's.
+    pub port: Option<u16>,
     /// Protocol.
     pub proto: Proto,
 }
@@ -253,10 +345,18 @@ pub struct Snapshot {
     listens: Vec<Option<Listen>>,
     destinations: Vec<Option<Destination>>,
     reals: Vec<Option<Real>>,
-    listens_v4: HashMap<u64, ListenId, foldhash::fast::FixedState>,
-    reals_v4: HashMap<u64, RealId, foldhash::fast::FixedState>,
+    listens_v4: Index<1>,
+    listens_v6: Index<3>,
+    /// Listens with more than one port: ranges before any-port ones.
+    wide_listens: Vec<(Listen, ListenId)>,
+    reals_v4: Index<1>,
+    reals_v6: Index<3>,
+    /// Whether any destination keeps each packet's port.
+    keeps_ports: bool,
     vips: HashSet<IpAddr, foldhash::fast::FixedState>,
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
+    /// Those of IPv4 again: asked for every reply.
+    own_v4: Index<1>,
     /// Broadcast addresses of the connected networks.
     broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
@@ -265,13 +365,28 @@ pub struct Snapshot {
     /// Of each service's pool, by service id: worked out once, used for every new connection.
     prepared: Vec<Prepared>,
     /// Routes to everything that is not a destination (clients, mostly).
-    pub routes: Routes,
+    routes: Routes,
+    /// The ways by the few IPv4 routes that lead to a gateway.
+    ways: Vec<Option<NextHop>>,
 }
 
-/// The look-up key of an IPv4 (address, port, protocol).
-#[inline]
-fn key_v4(addr: Ipv4Addr, port: u16, proto: Proto) -> u64 {
-    (u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16) | u64::from(proto.number())
+/// The look-up key of an IPv4 (address, port, protocol). Port 0 stands for any.
+#[inline(always)]
+fn key_v4(addr: Ipv4Addr, port: u16, proto: Proto) -> [u64; 1] {
+    [(u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16) | u64::from(proto.number())]
+}
+
+#[inline(always)]
+fn own_key(addr: Ipv4Addr) -> u64 {
+    (u64::from(addr.to_bits()) << 32) | 1
+}
+
+/// The look-up key of an IPv6 (address, port, protocol).
+#[inline(always)]
+fn key_v6(addr: Ipv6Addr, port: u16, proto: Proto) -> [u64; 3] {
+    let bits = addr.to_bits();
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
+    [(u64::from(port) << 16) | u64::from(proto.number()), (bits >> 64) as u64, bits as u64]
 }
 
 impl Snapshot {
@@ -337,16 +452,97 @@ impl Snapshot {
         (0u16..).zip(&self.reals).filter_map(|(i, x)| Some((RealId(i), x.as_ref()?)))
     }
 
-    /// Which listen, if any, packets to this address, port and protocol belong to.
+    /// Which listen, if any, packets to this address, port and protocol belong to: one port wins over a range, a
+    /// range over any port.
     #[inline]
-    pub fn listen_at(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
-        self.listens_v4.get(&key_v4(addr, port, proto)).copied()
+    pub fn listen_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<ListenId> {
+        match addr {
+            IpAddr::V4(addr) => self.listen_at_v4(addr, port, proto),
+            IpAddr::V6(addr) => self.listen_at_v6(addr, port, proto),
+        }
     }
 
-    /// Which NAT destination, if any, packets from this address, port and protocol come from.
+    /// The same for IPv4.
+    fn listen_at_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
+        match self.listens_v4.get(&key_v4(addr, port, proto)) {
+            Some(id) => Some(ListenId(id)),
+            None if self.wide_listens.is_empty() => None,
+            None => self.wide_listen_at(addr.into(), port, proto),
+        }
+    }
+
+    /// Of listens with one port only.
+    #[inline(always)]
+    pub(crate) fn plain_listen_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
+        self.listens_v4.get(&key_v4(addr, port, proto)).map(ListenId)
+    }
+
+    /// Whether any listen has more than one port.
+    #[inline(always)]
+    pub(crate) fn has_wide_listens(&self) -> bool {
+        !self.wide_listens.is_empty()
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub(crate) fn listen_at_v6(&self, addr: Ipv6Addr, port: u16, proto: Proto) -> Option<ListenId> {
+        match self.listens_v6.get(&key_v6(addr, port, proto)) {
+            Some(id) => Some(ListenId(id)),
+            None if self.wide_listens.is_empty() => None,
+            None => self.wide_listen_at(addr.into(), port, proto),
+        }
+    }
+
+    fn wide_listen_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<ListenId> {
+        let here =
+            |listen: &Listen| listen.vip == addr && listen.proto == proto && listen.ports.contains(port);
+        self.wide_listens.iter().find(|(listen, _)| here(listen)).map(|(_, id)| *id)
+    }
+
+    /// Which NAT destination, if any, packets from this address, port and protocol come from: one with that port
+    /// wins over one that keeps each packet's.
     #[inline]
-    pub fn real_at(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
-        self.reals_v4.get(&key_v4(addr, port, proto)).copied()
+    pub fn real_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<RealId> {
+        match addr {
+            IpAddr::V4(addr) => self.real_at_v4(addr, port, proto),
+            IpAddr::V6(addr) => self.real_at_v6(addr, port, proto),
+        }
+    }
+
+    /// The same for IPv4.
+    fn real_at_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
+        match self.reals_v4.get(&key_v4(addr, port, proto)) {
+            Some(id) => Some(RealId(id)),
+            None if self.keeps_ports => self.reals_v4.get(&key_v4(addr, 0, proto)).map(RealId),
+            None => None,
+        }
+    }
+
+    /// Of those with one port only.
+    #[inline(always)]
+    pub(crate) fn plain_real_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
+        self.reals_v4.get(&key_v4(addr, port, proto)).map(RealId)
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub(crate) fn real_at_v6(&self, addr: Ipv6Addr, port: u16, proto: Proto) -> Option<RealId> {
+        match self.reals_v6.get(&key_v6(addr, port, proto)) {
+            Some(id) => Some(RealId(id)),
+            None if self.keeps_ports => self.reals_v6.get(&key_v6(addr, 0, proto)).map(RealId),
+            None => None,
+        }
+    }
+
+    /// The NAT destination at this address that keeps each packet's port, if there is one.
+    pub(crate) fn port_keeping_real(&self, addr: IpAddr, proto: Proto) -> Option<RealId> {
+        if !self.keeps_ports {
+            return None;
+        }
+        match addr {
+            IpAddr::V4(addr) => self.reals_v4.get(&key_v4(addr, 0, proto)).map(RealId),
+            IpAddr::V6(addr) => self.reals_v6.get(&key_v6(addr, 0, proto)).map(RealId),
+        }
     }
 
     /// Whether an address is a VIP.
@@ -377,9 +573,15 @@ impl Snapshot {
         self.own.contains(&addr)
     }
 
+    /// The same for IPv4.
+    #[inline(always)]
+    pub(crate) fn is_own_v4(&self, addr: Ipv4Addr) -> bool {
+        self.own_v4.get(&[own_key(addr)]).is_some()
+    }
+
     /// Whether an address is the broadcast address of a connected network.
-    pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        self.broadcasts.contains(&addr)
+    pub fn is_broadcast(&self, addr: IpAddr) -> bool {
+        matches!(addr, IpAddr::V4(addr) if self.broadcasts.contains(&addr))
     }
 
     /// All of the director's own addresses.
@@ -405,10 +607,29 @@ impl Snapshot {
     }
 
     /// The way to any address, by route and neighbour.
+    #[inline]
     pub fn next_hop(&self, to: IpAddr) -> Option<NextHop> {
-        let route = self.routes.lookup(to)?;
+        if let IpAddr::V4(v4) = to
+            && let Some((at, route)) = self.routes.few(v4.to_bits())
+        {
+            return match self.ways.get(at) {
+                Some(Some(way)) => Some(*way),
+                _ => self.way(route, to),
+            };
+        }
+        self.way(self.routes.lookup(to)?, to)
+    }
+
+    fn way(&self, route: Route, to: IpAddr) -> Option<NextHop> {
         let neighbour = route.via.unwrap_or(to);
-        Some(NextHop { port: route.port, neighbour, mac: self.neighbour(route.port, neighbour) })
+        let interface = self.interface(route.port)?;
+        Some(NextHop {
+            port: route.port,
+            neighbour,
+            mac: self.neighbour(route.port, neighbour),
+            source: interface.mac,
+            mtu: interface.mtu,
+        })
     }
 }
 
@@ -445,7 +666,7 @@ impl SnapshotBuilder {
 
     /// Adds an interface. Its addresses become the director's own.
     pub fn interface(&mut self, port: PortId, interface: Interface) {
-        self.snapshot.own.extend(interface.addresses.iter().map(|a| IpAddr::V4(*a)));
+        self.snapshot.own.extend(interface.addresses.iter().map(|(addr, _)| *addr));
         put(&mut self.snapshot.interfaces, port.index(), interface);
     }
 
@@ -455,7 +676,8 @@ impl SnapshotBuilder {
     }
 
     /// Replaces the routes.
-    pub fn routes(&mut self, routes: Routes) {
+    pub fn routes(&mut self, mut routes: Routes) {
+        routes.finish();
         self.snapshot.routes = routes;
     }
 
@@ -471,8 +693,15 @@ impl SnapshotBuilder {
 
     /// Adds a listen. Its address becomes a VIP.
     pub fn listen(&mut self, id: ListenId, listen: Listen) {
-        if let IpAddr::V4(vip) = listen.vip {
-            self.snapshot.listens_v4.insert(key_v4(vip, listen.port, listen.proto), id);
+        match (listen.ports, listen.vip) {
+            (Ports::One(port), IpAddr::V4(vip)) => {
+                self.snapshot.listens_v4.insert(key_v4(vip, port, listen.proto), id.0);
+            }
+            (Ports::One(port), IpAddr::V6(vip)) => {
+                self.snapshot.listens_v6.insert(key_v6(vip, port, listen.proto), id.0);
+            }
+            (Ports::Range(..), _) => self.snapshot.wide_listens.insert(0, (listen, id)),
+            (Ports::Any, _) => self.snapshot.wide_listens.push((listen, id)),
         }
         self.snapshot.vips.insert(listen.vip);
         put(&mut self.snapshot.listens, id.index(), listen);
@@ -490,8 +719,11 @@ impl SnapshotBuilder {
 
     /// Adds a real server's (address, port, protocol).
     pub fn real(&mut self, id: RealId, real: Real) {
-        if let IpAddr::V4(addr) = real.addr {
-            self.snapshot.reals_v4.insert(key_v4(addr, real.port, real.proto), id);
+        let port = real.port.unwrap_or(0);
+        self.snapshot.keeps_ports |= real.port.is_none();
+        match real.addr {
+            IpAddr::V4(addr) => self.snapshot.reals_v4.insert(key_v4(addr, port, real.proto), id.0),
+            IpAddr::V6(addr) => self.snapshot.reals_v6.insert(key_v6(addr, port, real.proto), id.0),
         }
         put(&mut self.snapshot.reals, id.index(), real);
     }
@@ -501,16 +733,23 @@ impl SnapshotBuilder {
         self.snapshot.next_hop(to)
     }
 
-    /// The first own IPv4 address of an interface: the source of what the director sends there.
-    pub fn source(&self, port: PortId) -> Option<Ipv4Addr> {
-        self.snapshot.interface(port)?.addresses.first().copied()
+    /// The director's address for what it sends to `to` on an interface.
+    pub fn source(&self, port: PortId, to: IpAddr) -> Option<IpAddr> {
+        self.snapshot.interface(port)?.source(to)
     }
 
     /// The finished snapshot. A VIP that is also an interface address counts as a VIP, not as the director's own.
     pub fn build(mut self) -> Snapshot {
-        let Snapshot { own, vips, .. } = &mut self.snapshot;
+        let Snapshot { own, own_v4, vips, .. } = &mut self.snapshot;
         own.retain(|addr| !vips.contains(addr));
+        for addr in own.iter() {
+            if let IpAddr::V4(addr) = addr {
+                own_v4.insert([own_key(*addr)], 0);
+            }
+        }
         self.snapshot.prepared = Prepared::all(&self.snapshot, self.hash_key, &self.tables);
+        let gateways = self.snapshot.routes.few_routes().map(|route| self.snapshot.way(route, route.via?));
+        self.snapshot.ways = gateways.collect();
         self.snapshot
     }
 }

@@ -1,7 +1,8 @@
 //! The life of connections: states, reuse, removal, expiry, and the counts that go with them.
 
-use sheave_pipeline::entry::{Entry, KeyParts, Side};
+use sheave_pipeline::entry::Entry;
 use sheave_pipeline::ids::{DestId, Generation};
+use sheave_pipeline::key::{KeyParts, Side};
 use sheave_pipeline::snapshot::{Method, OnRemoval};
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Seen, Site, real, vip};
 use sheave_pipeline::{Reason, Resolve, Snapshot, VerdictKind};
@@ -18,12 +19,13 @@ fn entries(lab: &Lab) -> Vec<String> {
     let mut lines = Vec::new();
     let mut next = Some(0);
     while let Some(from) = next {
-        next = lab.shared.table.scan(from, 1 << 20, |_, key, payload| {
-            let parts = KeyParts::of(*key);
+        next = lab.shared.tables.scan(from, 1 << 20, |_, key, payload| {
+            let parts = KeyParts::of(key);
             let entry = Entry::from(payload);
             lines.push(match parts.side {
-                Side::In(_) => format!("{} {}>{}", parts.port, entry.state.name(), entry.destination.0),
-                Side::Out(_) => format!("{} out", parts.port),
+                Side::In(_) => format!("{} {}>{}", parts.client.1, entry.state.name(), entry.destination.0),
+                Side::Out(_) => format!("{} out", parts.client.1),
+                Side::Template(_) => "template".to_owned(),
             });
         });
     }
@@ -310,13 +312,13 @@ fn expiry_by_turns_is_at_most_two_seconds_late_and_bounded() {
     }
     let opened = scene.lab.now;
     let second = sheave_pipeline::Time::SECOND;
-    while scene.lab.shared.live.passes(0) == 0 || !scene.lab.shared.table.is_empty() {
+    while scene.lab.shared.live.passes(0) == 0 || !scene.lab.shared.tables.is_empty() {
         let due = scene.lab.pipeline.next_due(scene.lab.now);
         scene.lab.now = due.max(scene.lab.now.after(second / 1000));
         scene.lab.tick(&scene.snapshot);
         let age = scene.lab.now.0 - opened.0;
         assert!(age <= 302 * second, "late");
-        assert!(age >= 300 * second || scene.lab.shared.table.len() == 1000, "early");
+        assert!(age >= 300 * second || scene.lab.shared.tables.len() == 1000, "early");
     }
     assert_eq!(scene.lab.live(FIRST), (0, 0));
 }
@@ -378,7 +380,7 @@ fn a_full_table_refuses_and_recovers() {
     assert_eq!(entries(&lab).len(), 2 * inactive as usize);
     lab.wait(302);
     lab.expire(&snapshot);
-    assert_eq!((lab.live(FIRST), lab.shared.table.len()), ((0, 0), 0));
+    assert_eq!((lab.live(FIRST), lab.shared.tables.len()), ((0, 0), 0));
 }
 
 #[test]

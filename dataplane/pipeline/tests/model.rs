@@ -5,7 +5,7 @@ use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Seen, Site, real, vip
 use sheave_pipeline::{Reason, Resolve, VerdictKind};
 use sheave_proto::wire::flow::Proto;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 const REALS: u8 = 4;
 
@@ -171,7 +171,10 @@ fn nat_does_what_the_model_does() {
             } else {
                 let n = u8::try_from(dice.roll(u64::from(REALS))).expect("small");
                 let packet = Packet::from_real(protos[service], (real(n), NAT_REAL_PORT), client, flags);
-                let way = |s: usize| ((site.services[s].vip, 80), client);
+                let way = |s: usize| match site.services[s].vip {
+                    IpAddr::V4(vip) => ((vip, 80), client),
+                    IpAddr::V6(_) => panic!("IPv4"),
+                };
                 (packet, model.server(client, n, protos[service], flags, now).map(way))
             };
             let (verdict, out) = lab.send(&snapshot, packet.port, &packet.bytes());

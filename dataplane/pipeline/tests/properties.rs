@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use sheave_frame::PortId;
-use sheave_pipeline::snapshot::{Method, SchedulerKind};
+use sheave_pipeline::snapshot::{Method, Ports, SchedulerKind};
 use sheave_pipeline::testing::{
-    CLIENT_SIDE, Drained, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Seen, Site, packet_path,
+    CLIENT_SIDE, Drained, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Seen, Service, Site, packet_path,
     packet_path_seeds, real, vip,
 };
 use sheave_pipeline::{Resolve, Snapshot, Verdict};
@@ -20,7 +20,7 @@ fn checksums_stay_right(proto: Proto, method: Method, packet: &Packet) -> Seen {
     let seen = Seen::of(&out.sent[0].1);
     if method == Method::Nat {
         let mut reply =
-            Packet::from_real(proto, (real(0), NAT_REAL_PORT), (*packet.src.ip(), packet.src.port()), 0);
+            Packet::from_real(proto, (real(0), NAT_REAL_PORT), (packet.src.ip(), packet.src.port()), 0);
         reply.payload.clone_from(&packet.payload);
         let (_, out) = lab.send(&snapshot, SERVER_SIDE, &reply.bytes());
         Seen::of(&out.sent[0].1);
@@ -105,7 +105,7 @@ impl Event {
         let client = (Ipv4Addr::new(192, 0, 2, self.client), 40_000);
         let mut packet = match self.from_real {
             Some(n) => Packet::from_real(service.proto, (real(n), NAT_REAL_PORT), client, self.flags),
-            None => Packet::from_client(service.proto, client, (service.vip, service.port), self.flags),
+            None => Packet::from_client(service.proto, client, (service.vip, port_of(service)), self.flags),
         };
         (packet.ttl, packet.payload) = (self.ttl, vec![self.payload; usize::from(self.payload % 32)]);
         let (port, mut bytes) = packet.framed();
@@ -118,6 +118,11 @@ impl Event {
         }
         (port, bytes)
     }
+}
+
+fn port_of(service: &Service) -> u16 {
+    let Ports::One(port) = service.ports else { panic!("one port: {service:?}") };
+    port
 }
 
 /// What came of frames, in bursts of this size.
@@ -225,7 +230,7 @@ fn two_syns_of_one_connection_in_one_burst_make_one_connection() {
     let verdicts = lab.burst(&snapshot, &vec![syn; 64]);
     assert!(verdicts.iter().all(|v| *v == verdicts[0] && v.reason().is_none()));
     assert_eq!(lab.service(0)[..2], [1, 64]);
-    assert_eq!(lab.shared.table.len(), 2);
+    assert_eq!(lab.shared.tables.len(), 2);
     lab.drain();
 }
 

@@ -1,21 +1,22 @@
 //! Every reason that the pipeline can have is reached, and counted once.
 
 use sheave_frame::{Burst, PortId};
-use sheave_pipeline::entry::in_key;
 use sheave_pipeline::ids::ListenId;
+use sheave_pipeline::key::Key;
 use sheave_pipeline::snapshot::{Method, OnRemoval};
 use sheave_pipeline::testing::{
     CLIENT_SIDE, DIRECTOR, Drained, Lab, NAT_REAL_PORT, Packet, ROUTER_MAC, SERVER_SIDE, Seen, Site, mac_of,
-    real, vip,
+    real, vip, vip6,
 };
 use sheave_pipeline::{Punt, Reason, Resolve, Snapshot, VerdictKind};
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::checksum::checksum;
 use sheave_proto::wire::eth::Mac;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::ndp::{self, Ndp, Solicitation};
 use sheave_table::Reserve;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Those that only a worker can have: its ports and rings are full or gone.
 const WORKERS: [Reason; 3] = [Reason::PortGone, Reason::TxFull, Reason::HandoffFull];
@@ -112,8 +113,8 @@ fn arp(packet: Arp, dst: Mac) -> Vec<u8> {
 #[test]
 fn every_reason_of_the_pipeline_is_reached() {
     let mut reached = BTreeSet::new();
-    let parts: [fn() -> BTreeSet<Reason>; 9] =
-        [not_ours, arps, ip_headers, transports, icmps, answers, limits, ways_out, tables];
+    let parts: [fn() -> BTreeSet<Reason>; 10] =
+        [not_ours, arps, neighbours, ip_headers, transports, icmps, answers, limits, ways_out, tables];
     for part in parts {
         reached.extend(part());
     }
@@ -138,10 +139,6 @@ fn not_ours() -> BTreeSet<Reason> {
     frame[12..14].copy_from_slice(&[0x88, 0xcc]);
     stage.expect(Reason::NotOurProtocol, CLIENT_SIDE, &frame);
     stage.expect(Reason::NotOurProtocol, CLIENT_SIDE, &altered(&syn(), |b| b[L3 + 9] = 47));
-    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
-    stage.expect(Reason::Ipv6Unsupported, CLIENT_SIDE, &frame);
-    frame.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
-    stage.expect(Reason::VlanUnsupported, CLIENT_SIDE, &frame);
     stage.expect(
         Reason::NoService,
         CLIENT_SIDE,
@@ -151,6 +148,9 @@ fn not_ours() -> BTreeSet<Reason> {
     let reply = Packet::from_real(Proto::Tcp, REAL, CLIENT, Packet::ACK);
     stage.expect(Reason::NoEntry, SERVER_SIDE, &reply.bytes());
     let to_us = Packet::from_real(Proto::Tcp, REAL, (DIRECTOR[1], 5000), Packet::ACK);
+    let mut local = Stage::new(Proto::Tcp, Method::Local, Resolve::Control);
+    local.expect(Reason::LocalNode, CLIENT_SIDE, &syn().bytes());
+    stage.reached.extend(local.reached);
     stage.expect(Reason::OwnAddress, SERVER_SIDE, &to_us.bytes());
     // Nothing is said of what is wrong with a packet that is not ours.
     let mut broken = other(DIRECTOR[0]).bytes();
@@ -183,6 +183,31 @@ fn arps() -> BTreeSet<Reason> {
     let mut short = question(vip(0));
     short.truncate(41);
     stage.expect(Reason::ArpMalformed, CLIENT_SIDE, &short);
+    stage.reached
+}
+
+fn neighbours() -> BTreeSet<Reason> {
+    let site = Site::with_v6(Proto::Tcp, Method::Nat, 1);
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    stage.republish(|old| *old = site);
+    let asked = |target: Ipv6Addr| {
+        let mut frame = [0; ndp::FRAME_LEN];
+        let group = ndp::solicited_node(target);
+        let link = (ROUTER_MAC, ndp::multicast_mac(group));
+        let question = Ndp::Solicitation(Solicitation::request(target, ROUTER_MAC));
+        let len = question.emit_frame(&mut frame, link, (vip6(99), group));
+        frame[..len].to_vec()
+    };
+    stage.expect(Reason::NdpReply, CLIENT_SIDE, &asked(vip6(0)));
+    stage.expect(Reason::NdpSeen, CLIENT_SIDE, &asked(vip6(1)));
+    let mut far = asked(vip6(0));
+    far[21] = 254;
+    stage.expect(Reason::NdpMalformed, CLIENT_SIDE, &far);
+    let client: Ipv6Addr = "2001:db8:c::7".parse().expect("an address");
+    let mut bytes = Packet::from_client(Proto::Tcp, (client, 4000), (vip6(0), 80), Packet::SYN).bytes();
+    // A hop-by-hop header that goes on behind the packet.
+    (bytes[20], bytes[54], bytes[55]) = (0, 6, 200);
+    stage.expect(Reason::IpExtensions, CLIENT_SIDE, &bytes);
     stage.reached
 }
 
@@ -399,10 +424,9 @@ fn tables() -> BTreeSet<Reason> {
     let mut stage = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
     // Another worker is just making the entry.
     let shared = std::sync::Arc::clone(&stage.lab.shared);
-    let key = in_key(CLIENT.0, CLIENT.1, ListenId(0));
-    let Reserve::Reserved(other) = shared.table.reserve(&key, shared.table.hash(&key)) else {
-        panic!("the key is free")
-    };
+    let Key::Narrow(key) = Key::narrow_in(CLIENT.0, CLIENT.1, ListenId(0)) else { panic!("a narrow key") };
+    let table = shared.tables.narrow;
+    let Reserve::Reserved(other) = table.reserve(&key, table.hash(&key)) else { panic!("the key is free") };
     stage.expect(Reason::EntryBusy, CLIENT_SIDE, &datagram().bytes());
     other.abort();
     stage.forward(&datagram());

@@ -1,14 +1,17 @@
 //! Several workers on one table: whatever they do at once, every connection has one entry, its way back, and is
 //! counted once.
 
-use sheave_pipeline::entry::{Entry, KeyParts, Reply, Side};
+use sheave_pipeline::entry::{Entry, Reply};
 use sheave_pipeline::ids::DestId;
+use sheave_pipeline::key::{Key, KeyParts, Side};
 use sheave_pipeline::snapshot::{Method, SchedulerKind};
+use sheave_pipeline::tables::Place;
 use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Site, real, vip};
 use sheave_pipeline::{Pipeline, Resolve, Settings, Shared, Snapshot, Time, Verdict};
 use sheave_proto::wire::flow::Proto;
+use sheave_table::Payload;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Barrier};
 
 const WORKERS: usize = 3;
@@ -32,29 +35,38 @@ fn at_once(shared: &Arc<Shared>, f: impl Fn(usize, &mut Lab) + Sync) {
     });
 }
 
+fn every_entry(shared: &Shared, mut f: impl FnMut(Place, Key, Payload)) {
+    let mut next = Some(0);
+    while let Some(from) = next {
+        next = shared.tables.scan(from, 1 << 20, &mut f);
+    }
+}
+
 /// Checks that entries and counts agree; gives the destinations of connections by client port and listen.
 fn consistent(shared: &Shared, snapshot: &Snapshot) -> HashMap<(u16, u16), DestId> {
     let (mut connections, mut ways_back) = (HashMap::new(), 0);
     let mut counts: HashMap<DestId, (u32, u32)> = HashMap::new();
-    let none = shared.table.scan(0, usize::MAX, |handle, key, payload| {
-        let parts = KeyParts::of(*key);
+    every_entry(shared, |place, key, payload| {
+        let parts = KeyParts::of(key);
         match parts.side {
             Side::In(listen) => {
                 let entry = Entry::from(payload);
-                assert!(connections.insert((parts.port, listen.0), entry.destination).is_none(), "twice");
+                assert!(connections.insert((parts.client.1, listen.0), entry.destination).is_none(), "twice");
                 let count = counts.entry(entry.destination).or_default();
                 let side = if entry.state.is_active() { &mut count.0 } else { &mut count.1 };
                 *side += 1;
                 // Its way back leads to it.
                 let real = snapshot.destination(entry.destination).and_then(|d| d.real).expect("under NAT");
-                let back = sheave_pipeline::entry::out_key(parts.client, parts.port, real);
-                let found = shared.table.get(&back, shared.table.hash(&back)).expect("a way back");
-                assert_eq!(Reply::from(found.payload), Reply { of: handle, tentative: false });
+                let IpAddr::V4(client) = parts.client.0 else { panic!("IPv4") };
+                let back = Key::narrow_out(client, parts.client.1, real);
+                let found = shared.tables.get(&back, shared.tables.hash(&back)).expect("a way back");
+                assert_eq!(Reply::from(found.payload), Reply { of: place, tentative: false });
             }
             Side::Out(_) => ways_back += 1,
+            Side::Template(_) => panic!("no persistence here"),
         }
     });
-    assert_eq!((none, ways_back), (None, connections.len()));
+    assert_eq!(ways_back, connections.len());
     for (id, _) in snapshot.destinations() {
         let live = shared.live.destination(id);
         assert_eq!((live.active(), live.inactive()), counts.get(&id).copied().unwrap_or_default(), "{id:?}");
@@ -120,7 +132,7 @@ fn workers_expire_side_by_side() {
         lab.expire(&snapshot);
     }
     assert!(consistent(&shared, &snapshot).is_empty());
-    assert!(shared.table.is_empty());
+    assert!(shared.tables.is_empty());
 }
 
 /// Outcomes of a race are checked by what is left of it.

@@ -156,11 +156,25 @@ impl<const K: usize> Table<K> {
         self.shape.overflow(hash).into_iter().find_map(|bucket| self.find(bucket, key))
     }
 
-    /// Whether the first candidate bucket seems to hold `key`: a hint, for staged lookups, of whether to prefetch
-    /// the second.
+    /// Finds the entry of `key` in its first candidate bucket: for staged lookups.
     #[inline]
-    pub fn contains_first(&self, key: &[u64; K], hash: Hash) -> bool {
-        self.bucket(self.shape.first(hash)).iter().any(|slot| slot.looks_like(key))
+    pub fn find_first(&self, key: &[u64; K], hash: Hash) -> Option<Found> {
+        self.find(self.shape.first(hash), key)
+    }
+
+    /// Finds the entry of `key` in its second candidate bucket: for staged lookups.
+    #[inline]
+    pub fn find_second(&self, key: &[u64; K], hash: Hash) -> Option<Found> {
+        self.find(self.shape.main(hash)[1], key)
+    }
+
+    /// The payload of the entry that `handle` names, if it is that of `key`: what an earlier stage found is still
+    /// there.
+    #[inline]
+    pub fn confirm(&self, handle: Handle, key: &[u64; K]) -> Option<Payload> {
+        let slot = self.slot(handle)?;
+        let word = slot.word();
+        (word.is_live(handle.generation()) && slot.looks_like(key)).then(|| word.payload())
     }
 
     /// The key and the payload of the entry that `handle` names.
@@ -350,10 +364,14 @@ mod tests {
         let handle = insert(&table, key, 5).expect("room");
         assert_eq!(table.get(&key, hash), Some(Found { handle, payload: Payload::new(5) }));
         assert_eq!(table.load(handle), Some((key, Payload::new(5))));
+        assert_eq!(table.confirm(handle, &key), Some(Payload::new(5)));
+        assert_eq!(table.confirm(handle, &[key[0] ^ 1]), None);
+        assert!(table.find_first(&key, hash).is_some() != table.find_second(&key, hash).is_some());
         assert_eq!(table.len(), 1);
         assert_eq!(table.remove(handle, Payload::new(5)), Ok(()));
         assert_eq!(table.get(&key, hash), None);
         assert_eq!(table.load(handle), None);
+        assert_eq!(table.confirm(handle, &key), None);
         assert!(table.is_empty());
     }
 }

@@ -46,7 +46,7 @@ impl Mapping {
         let mapping = Mapping::create_with(bytes, false)?;
         if huge {
             // The next best: ordinary memory that the kernel may put together. Without, all is slower but well.
-            let _ = mapping.advise(Advice::LinuxHugepage);
+            let _ = mapping.advise(Advice::LinuxHugepage, mapping.len);
         }
         Ok(mapping)
     }
@@ -90,21 +90,22 @@ impl Mapping {
         Ok(Mapping { fd, start, len, huge })
     }
 
-    /// Has all of it backed by memory now, not at the first touch.
+    /// Has the first `bytes` of it backed by memory now, not at the first touch.
     ///
     /// # Errors
     /// There is not enough memory.
-    pub(crate) fn populate(&self) -> io::Result<()> {
-        match self.advise(Advice::LinuxPopulateWrite) {
+    pub(crate) fn populate(&self, bytes: usize) -> io::Result<()> {
+        match self.advise(Advice::LinuxPopulateWrite, bytes.min(self.len)) {
             // Kernels before 5.14 do not know how; then pages come as they are touched.
             Err(rustix::io::Errno::INVAL) => Ok(()),
             other => Ok(other?),
         }
     }
 
-    fn advise(&self, advice: Advice) -> rustix::io::Result<()> {
-        // SAFETY: the range is this mapping's own; neither advice used here takes contents away.
-        unsafe { madvise(self.start.as_ptr().cast::<c_void>(), self.len, advice) }
+    fn advise(&self, advice: Advice, bytes: usize) -> rustix::io::Result<()> {
+        debug_assert!(bytes <= self.len, "no more than there is");
+        // SAFETY: the range lies in this mapping; neither advice used here takes contents away.
+        unsafe { madvise(self.start.as_ptr().cast::<c_void>(), bytes, advice) }
     }
 
     /// `len` values from `offset` on; `None` if the mapping does not hold that many there, in line with their

@@ -52,7 +52,7 @@ pub struct RegionConfig {
     pub tick_base_ns: u64,
     /// Whether to ask for huge pages.
     pub huge_pages: bool,
-    /// Whether to have all memory at hand from the start, not as it is first touched.
+    /// Whether to have the narrow table's memory at hand from the start, not as it is first touched.
     pub populate: bool,
 }
 
@@ -250,7 +250,8 @@ impl Region {
             .ok_or_else(|| refuse("more slots than a table can have: lower max-connections"))?;
         let mapping = Mapping::create(layout.end, config.huge_pages)?;
         if config.populate {
-            mapping.populate()?;
+            // The wide table's memory comes as it is needed: who has no use for it does not pay for it.
+            mapping.populate(layout.starts[1])?;
         }
         let region = Region::over(mapping, &fixed, &layout)?;
         let words = fixed.words();

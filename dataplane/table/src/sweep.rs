@@ -45,6 +45,16 @@ impl SweepCursor {
         let (start, end) = (at(index), at(index + 1));
         SweepCursor { start, end, next: start }
     }
+
+    /// Buckets of the share.
+    pub fn share_len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Buckets until the share is through once more.
+    pub fn left(&self) -> u64 {
+        self.end - self.next
+    }
 }
 
 impl<const K: usize> Table<K> {

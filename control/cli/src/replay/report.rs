@@ -4,11 +4,11 @@ use serde::{Serialize, Serializer};
 use sheave_pipeline::counters::{self, Traffic};
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::live::Live;
-use sheave_pipeline::snapshot::Snapshot;
+use sheave_pipeline::snapshot::{Listen, Ports, Snapshot};
 use sheave_pipeline::{Reason, VerdictKind};
 use sheave_table::CounterPage;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the numbers of services and destinations mean, removed ones included.
 #[derive(Debug, Default)]
@@ -16,7 +16,21 @@ pub(super) struct Names {
     /// Name, and what it listens on.
     services: BTreeMap<ServiceId, (String, Option<String>)>,
     /// Service, and address with port.
-    destinations: BTreeMap<DestId, (ServiceId, SocketAddr)>,
+    destinations: BTreeMap<DestId, (ServiceId, String)>,
+}
+
+/// ADDRESS:PORTS/PROTOCOL, as in the configuration.
+fn listening(listen: &Listen) -> String {
+    let addr = match listen.vip {
+        IpAddr::V4(vip) => vip.to_string(),
+        IpAddr::V6(vip) => format!("[{vip}]"),
+    };
+    let ports = match listen.ports {
+        Ports::One(port) => port.to_string(),
+        Ports::Range(first, last) => format!("{first}-{last}"),
+        Ports::Any => "*".to_owned(),
+    };
+    format!("{addr}:{ports}/{}", listen.proto)
 }
 
 impl Names {
@@ -24,11 +38,14 @@ impl Names {
     pub(super) fn learn(&mut self, snapshot: &Snapshot) {
         for (_, listen) in snapshot.listens() {
             let Some(service) = snapshot.service(listen.service) else { continue };
-            let place = format!("{}/{}", SocketAddr::new(listen.vip, listen.port), listen.proto);
+            let place = listening(listen);
             self.services.insert(listen.service, (service.name.clone(), Some(place)));
         }
         for (id, destination) in snapshot.destinations() {
-            let address = SocketAddr::new(destination.addr, destination.port);
+            let address = match destination.port {
+                Some(port) => SocketAddr::new(destination.addr, port).to_string(),
+                None => destination.addr.to_string(),
+            };
             self.destinations.insert(id, (destination.service, address));
         }
     }
@@ -38,7 +55,7 @@ impl Names {
     }
 
     pub(super) fn destination(&self, id: DestId) -> Option<String> {
-        self.destinations.get(&id).map(|(_, address)| address.to_string())
+        self.destinations.get(&id).map(|(_, address)| address.clone())
     }
 }
 
@@ -117,7 +134,7 @@ impl Report {
     ) -> Report {
         let verdicts = VerdictKind::ALL.iter().map(|kind| (kind.name(), page.get(counters::verdict(*kind))));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), page.get(counters::reason(*reason))));
-        let destination = |(id, (_, address)): (&DestId, &(ServiceId, SocketAddr))| Destination {
+        let destination = |(id, (_, address)): (&DestId, &(ServiceId, String))| Destination {
             address: address.to_string(),
             removed: snapshot.destination(*id).is_none(),
             active: live.destination(*id).active(),

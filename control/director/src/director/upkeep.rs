@@ -6,6 +6,7 @@ use sheave_pipeline::{Punt, Time};
 use sheave_proto::api::EventBody;
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::eth::Mac;
+use sheave_proto::wire::ndp::{self, Advertisement, Ndp};
 use sheave_worker::{Command, Inject};
 use std::net::IpAddr;
 
@@ -95,11 +96,9 @@ impl Director {
             let snapshot = self.current.pin();
             let from = snapshot.interface(port).map(|i| (i.mac, i.name.clone()));
             drop(snapshot);
-            let (Some((mac, interface)), IpAddr::V4(addr)) = (from, vip) else { continue };
+            let Some((mac, interface)) = from else { continue };
             let Some(worker) = self.worker_of(port) else { continue };
-            for form in [Arp::gratuitous_request(mac, addr), Arp::gratuitous_reply(mac, addr)] {
-                let mut frame = [0; arp::FRAME_LEN];
-                form.emit(&mut frame, Mac::BROADCAST);
+            for frame in announcements(vip, mac) {
                 if let Some(inject) = Inject::new(port, &frame) {
                     self.dataplane.tell(worker, Command::Inject(inject));
                 }
@@ -114,5 +113,27 @@ impl Director {
     fn worker_of(&self, port: PortId) -> Option<usize> {
         let (_, interface) = self.serving.interfaces().find(|(_, i)| i.port == port)?;
         interface.queues().first().map(|queue| queue.worker)
+    }
+}
+
+/// The frames that announce a VIP: for IPv4 both forms of gratuitous ARP, because stations differ in which they
+/// believe; for IPv6 an unsolicited advertisement.
+fn announcements(vip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
+    match vip {
+        IpAddr::V4(vip) => [Arp::gratuitous_request(mac, vip), Arp::gratuitous_reply(mac, vip)]
+            .iter()
+            .map(|form| {
+                let mut frame = [0; arp::FRAME_LEN];
+                form.emit(&mut frame, Mac::BROADCAST);
+                frame.to_vec()
+            })
+            .collect(),
+        IpAddr::V6(vip) => {
+            let mut frame = [0; ndp::FRAME_LEN];
+            let link = (mac, ndp::multicast_mac(ndp::ALL_NODES));
+            let news = Ndp::Advertisement(Advertisement::announcement(vip, mac));
+            let len = news.emit_frame(&mut frame, link, (vip, ndp::ALL_NODES));
+            vec![frame.get(..len).unwrap_or(&frame).to_vec()]
+        }
     }
 }

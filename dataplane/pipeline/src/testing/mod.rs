@@ -17,8 +17,8 @@ mod site;
 
 pub use fuzz::{packet_path, packet_path_seeds};
 pub use lab::{Drained, Lab};
-pub use packet::{Packet, Seen};
+pub use packet::{Packet, Seen, Seen6};
 pub use site::{
-    CLIENT_SIDE, DIRECTOR, Destination, NAT_REAL_PORT, ROUTER_MAC, SERVER_SIDE, Service, Site, mac_of, real,
-    vip,
+    CLIENT_SIDE, DIRECTOR, DIRECTOR_V6, Destination, NAT_REAL_PORT, ROUTER_MAC, SERVER_SIDE, Service, Site,
+    mac_of, real, real6, vip, vip6,
 };

@@ -2,13 +2,13 @@
 
 use super::site::{CLIENT_SIDE, ROUTER_MAC, SERVER_SIDE, mac_of};
 use etherparse::{
-    EtherType, Ethernet2Header, IpDscp, IpEcn, IpNumber, Ipv4Header, LaxSlicedPacket, NetSlice, SlicedPacket,
-    TcpHeader, TransportSlice, UdpHeader,
+    Ethernet2Header, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, LaxSlicedPacket,
+    NetSlice, SlicedPacket, TcpHeader, TransportSlice, UdpHeader,
 };
 use sheave_frame::PortId;
 use sheave_proto::wire::eth::Mac;
 use sheave_proto::wire::flow::Proto;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// A TCP or UDP packet to be built. Checksums come out right.
 #[derive(Debug, Clone)]
@@ -18,9 +18,9 @@ pub struct Packet {
     /// Transport protocol.
     pub proto: Proto,
     /// Source.
-    pub src: SocketAddrV4,
+    pub src: SocketAddr,
     /// Destination.
-    pub dst: SocketAddrV4,
+    pub dst: SocketAddr,
     /// TCP flags, as in the header.
     pub flags: u8,
     /// TCP sequence number.
@@ -35,6 +35,8 @@ pub struct Packet {
     pub tos: u8,
     /// Don't fragment.
     pub df: bool,
+    /// VLANs, the outer one first.
+    pub tags: Vec<u16>,
 }
 
 /// The flags by name.
@@ -49,12 +51,17 @@ impl Packet {
 
 impl Packet {
     /// A packet from a client, without payload.
-    pub fn from_client(proto: Proto, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), flags: u8) -> Packet {
+    pub fn from_client(
+        proto: Proto,
+        src: (impl Into<IpAddr>, u16),
+        dst: (impl Into<IpAddr>, u16),
+        flags: u8,
+    ) -> Packet {
         Packet {
             port: CLIENT_SIDE,
             proto,
-            src: SocketAddrV4::new(src.0, src.1),
-            dst: SocketAddrV4::new(dst.0, dst.1),
+            src: SocketAddr::new(src.0.into(), src.1),
+            dst: SocketAddr::new(dst.0.into(), dst.1),
             flags,
             seq: 1000,
             ack: 2000,
@@ -62,12 +69,24 @@ impl Packet {
             ttl: 64,
             tos: 0,
             df: true,
+            tags: Vec::new(),
         }
     }
 
     /// A packet from a real server.
-    pub fn from_real(proto: Proto, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), flags: u8) -> Packet {
+    pub fn from_real(
+        proto: Proto,
+        src: (impl Into<IpAddr>, u16),
+        dst: (impl Into<IpAddr>, u16),
+        flags: u8,
+    ) -> Packet {
         Packet { port: SERVER_SIDE, ..Packet::from_client(proto, src, dst, flags) }
+    }
+
+    /// The same behind 802.1Q tags of these VLANs, the outer one first.
+    pub fn tagged(mut self, tags: &[u16]) -> Packet {
+        self.tags = tags.to_vec();
+        self
     }
 
     /// The same with a payload.
@@ -79,31 +98,72 @@ impl Packet {
     /// The frame.
     ///
     /// # Panics
-    /// When the payload is larger than a packet can hold.
+    /// When the payload is larger than a packet can hold, or the addresses are of two families.
     pub fn bytes(&self) -> Vec<u8> {
-        let (src, dst) = (self.src.ip().octets(), self.dst.ip().octets());
-        let (number, transport_len) = match self.proto {
+        let mut bytes = self.ethernet();
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => self.v4(&mut bytes, src, dst),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(&mut bytes, src, dst),
+            _ => panic!("addresses of two families: {self:?}"),
+        }
+        bytes.extend(&self.payload);
+        bytes
+    }
+
+    fn transport(&self) -> (IpNumber, u16) {
+        let (number, len) = match self.proto {
             Proto::Tcp => (IpNumber::TCP, TcpHeader::MIN_LEN),
             Proto::Udp => (IpNumber::UDP, UdpHeader::LEN),
         };
-        let length = u16::try_from(transport_len + self.payload.len()).expect("a payload that fits");
-        let mut ip = Ipv4Header::new(length, self.ttl, number, src, dst).expect("a length that fits");
+        (number, u16::try_from(len + self.payload.len()).expect("a payload that fits"))
+    }
+
+    fn v4(&self, bytes: &mut Vec<u8>, src: Ipv4Addr, dst: Ipv4Addr) {
+        let (number, length) = self.transport();
+        let mut ip = Ipv4Header::new(length, self.ttl, number, src.octets(), dst.octets())
+            .expect("a length that fits");
         ip.dscp = IpDscp::try_new(self.tos >> 2).expect("six bits");
         ip.ecn = IpEcn::try_new(self.tos & 3).expect("two bits");
         ip.dont_fragment = self.df;
         ip.identification = 0x4711;
         ip.header_checksum = ip.calc_header_checksum();
-        let mut bytes = self.ethernet().to_bytes().to_vec();
         bytes.extend(ip.to_bytes());
         match self.proto {
-            Proto::Tcp => bytes.extend(self.tcp(&ip).to_bytes()),
+            Proto::Tcp => {
+                let mut tcp = self.tcp();
+                tcp.checksum = tcp.calc_checksum_ipv4(&ip, &self.payload).expect("a payload that fits");
+                bytes.extend(tcp.to_bytes());
+            }
             Proto::Udp => {
                 let udp = UdpHeader::with_ipv4_checksum(self.src.port(), self.dst.port(), &ip, &self.payload);
                 bytes.extend(udp.expect("a payload that fits").to_bytes());
             }
         }
-        bytes.extend(&self.payload);
-        bytes
+    }
+
+    fn v6(&self, bytes: &mut Vec<u8>, src: Ipv6Addr, dst: Ipv6Addr) {
+        let (number, length) = self.transport();
+        let ip = Ipv6Header {
+            traffic_class: self.tos,
+            flow_label: Ipv6FlowLabel::try_new(0x4711).expect("20 bits"),
+            payload_length: length,
+            next_header: number,
+            hop_limit: self.ttl,
+            source: src.octets(),
+            destination: dst.octets(),
+        };
+        bytes.extend(ip.to_bytes());
+        match self.proto {
+            Proto::Tcp => {
+                let mut tcp = self.tcp();
+                tcp.checksum = tcp.calc_checksum_ipv6(&ip, &self.payload).expect("a payload that fits");
+                bytes.extend(tcp.to_bytes());
+            }
+            Proto::Udp => {
+                let udp = UdpHeader::with_ipv6_checksum(self.src.port(), self.dst.port(), &ip, &self.payload);
+                bytes.extend(udp.expect("a payload that fits").to_bytes());
+            }
+        }
     }
 
     /// The frame with the interface that it comes in on.
@@ -111,12 +171,20 @@ impl Packet {
         (self.port, self.bytes())
     }
 
-    fn ethernet(&self) -> Ethernet2Header {
+    fn ethernet(&self) -> Vec<u8> {
         let source = if self.port == CLIENT_SIDE { ROUTER_MAC } else { Mac([2, 0, 0, 0, 1, 1]) };
-        Ethernet2Header { source: source.0, destination: mac_of(self.port).0, ether_type: EtherType::IPV4 }
+        let mut bytes = [mac_of(self.port).0, source.0].concat();
+        for (n, vlan) in self.tags.iter().enumerate() {
+            // Of two tags, the outer one is the provider's.
+            let tag: u16 = if n + 1 < self.tags.len() { 0x88a8 } else { 0x8100 };
+            bytes.extend([tag.to_be_bytes(), vlan.to_be_bytes()].concat());
+        }
+        let ether_type: u16 = if self.src.is_ipv4() { 0x0800 } else { 0x86dd };
+        bytes.extend(ether_type.to_be_bytes());
+        bytes
     }
 
-    fn tcp(&self, ip: &Ipv4Header) -> TcpHeader {
+    fn tcp(&self) -> TcpHeader {
         let mut tcp = TcpHeader::new(self.src.port(), self.dst.port(), self.seq, 8192);
         tcp.acknowledgment_number = self.ack;
         tcp.fin = self.flags & Packet::FIN != 0;
@@ -124,7 +192,6 @@ impl Packet {
         tcp.rst = self.flags & Packet::RST != 0;
         tcp.psh = self.flags & Packet::PSH != 0;
         tcp.ack = self.flags & Packet::ACK != 0;
-        tcp.checksum = tcp.calc_checksum_ipv4(ip, &self.payload).expect("a payload that fits");
         tcp
     }
 }
@@ -215,6 +282,81 @@ impl Seen {
     pub fn icmp(&self) -> (u8, u8, [u8; 4], &[u8]) {
         let [kind, code, _, _, a, b, c, d] = *self.payload.first_chunk().expect("an ICMP header");
         (kind, code, [a, b, c, d], &self.payload[8..])
+    }
+}
+
+/// What an IPv6 packet, in a frame with or without tags, turns out to be when read by others, all checksums right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen6 {
+    /// Ethernet source and destination.
+    pub macs: (Mac, Mac),
+    /// VLANs, the outer one first.
+    pub tags: Vec<u16>,
+    /// The header.
+    pub ip: Ipv6Header,
+    /// Ports, for TCP and UDP.
+    pub ports: Option<(u16, u16)>,
+    /// What follows the IP header, and extension headers.
+    pub payload: Vec<u8>,
+}
+
+impl Seen6 {
+    /// Reads a frame.
+    ///
+    /// # Panics
+    /// When it is malformed anywhere, or a checksum is wrong.
+    pub fn of(frame: &[u8]) -> Seen6 {
+        let eth = Ethernet2Header::from_slice(frame).expect("an Ethernet header").0;
+        let mut at = 12;
+        let mut tags = Vec::new();
+        while matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]) {
+            tags.push(u16::from_be_bytes([frame[at + 2], frame[at + 3]]) & 0xfff);
+            at += 4;
+        }
+        assert_eq!(frame[at..at + 2], [0x86, 0xdd], "IPv6");
+        Seen6 { tags, ..Seen6::packet(&frame[at + 2..], (Mac(eth.source), Mac(eth.destination))) }
+    }
+
+    /// Reads a packet.
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn packet(bytes: &[u8], macs: (Mac, Mac)) -> Seen6 {
+        let packet = SlicedPacket::from_ip(bytes).expect("a well-formed packet");
+        let Some(NetSlice::Ipv6(net)) = &packet.net else { panic!("IPv6: {packet:?}") };
+        let ip = net.header().to_header();
+        assert_eq!(bytes.len(), 40 + usize::from(ip.payload_length), "no padding");
+        let mut seen =
+            Seen6 { macs, tags: Vec::new(), ip: ip.clone(), ports: None, payload: bytes[40..].to_vec() };
+        match &packet.transport {
+            Some(TransportSlice::Tcp(tcp)) => {
+                let header = tcp.to_header();
+                let sum = header.calc_checksum_ipv6(&ip, tcp.payload()).expect("it fits");
+                assert_eq!(sum, header.checksum, "TCP checksum");
+                seen.ports = Some((header.source_port, header.destination_port));
+            }
+            Some(TransportSlice::Udp(udp)) => {
+                let header = udp.to_header();
+                let sum = header.calc_checksum_ipv6(&ip, udp.payload()).expect("it fits");
+                assert_eq!(if sum == 0 { 0xffff } else { sum }, header.checksum, "UDP checksum");
+                seen.ports = Some((header.source_port, header.destination_port));
+            }
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                assert!(icmp.is_checksum_valid(ip.source, ip.destination), "ICMPv6 checksum");
+            }
+            _ => {}
+        }
+        seen
+    }
+
+    /// Source and destination with their ports.
+    ///
+    /// # Panics
+    /// When it is neither TCP nor UDP.
+    pub fn flow(&self) -> (SocketAddr, SocketAddr) {
+        let (sport, dport) = self.ports.expect("TCP or UDP");
+        let end = |addr: [u8; 16], port| SocketAddr::new(IpAddr::from(addr), port);
+        (end(self.ip.source, sport), end(self.ip.destination, dport))
     }
 }
 

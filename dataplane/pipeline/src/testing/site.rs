@@ -4,14 +4,15 @@ use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
 use crate::scheduler::Tables;
 use crate::snapshot::{
-    Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Real,
-    SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts,
+    Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Ports, Real,
+    SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts, Tunnel,
 };
 use crate::time::Seconds;
 use sheave_frame::PortId;
 use sheave_proto::wire::eth::Mac;
 use sheave_proto::wire::flow::Proto;
-use std::net::{IpAddr, Ipv4Addr};
+use sheave_proto::wire::tunnel::Encapsulation;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The interface towards the clients.
 pub const CLIENT_SIDE: PortId = PortId(0);
@@ -21,10 +22,14 @@ pub const SERVER_SIDE: PortId = PortId(1);
 pub const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 /// The director's own addresses, by interface.
 pub const DIRECTOR: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 19, 1, 1)];
+/// The same for IPv6.
+pub const DIRECTOR_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 0x19, 0, 0, 0, 0, 1)];
 /// The port of real servers under NAT.
 pub const NAT_REAL_PORT: u16 = 8080;
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2);
 
 /// The director's hardware address on an interface.
 pub const fn mac_of(port: PortId) -> Mac {
@@ -41,13 +46,23 @@ pub const fn real(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 19, 1, 10 + n)
 }
 
+/// The `n`th VIP of IPv6.
+pub const fn vip6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 1, n as u16)
+}
+
+/// The `n`th real server's address of IPv6.
+pub const fn real6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x19, 0, 0, 0, 1, n as u16)
+}
+
 /// A service with one listen.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its VIP.
-    pub vip: Ipv4Addr,
-    /// Its port.
-    pub port: u16,
+    pub vip: IpAddr,
+    /// Its ports.
+    pub ports: Ports,
     /// Its protocol.
     pub proto: Proto,
     /// Its scheduler.
@@ -74,9 +89,9 @@ pub struct Destination {
     /// Its id.
     pub id: DestId,
     /// Its address.
-    pub addr: Ipv4Addr,
-    /// Its port.
-    pub port: u16,
+    pub addr: IpAddr,
+    /// Its port; `None`: each packet keeps its own.
+    pub port: Option<u16>,
     /// Its weight.
     pub weight: u32,
     /// How many connections it may have.
@@ -141,11 +156,19 @@ impl Site {
     }
 
     /// Adds a service with rr and `reals` real servers.
-    pub fn add(&mut self, vip: Ipv4Addr, port: u16, proto: Proto, method: Method, reals: u8) -> &mut Service {
-        let destinations = (0..reals).map(|n| self.destination(n, port, method)).collect();
+    pub fn add(
+        &mut self,
+        vip: impl Into<IpAddr>,
+        port: u16,
+        proto: Proto,
+        method: Method,
+        reals: u8,
+    ) -> &mut Service {
+        let vip = vip.into();
+        let destinations = (0..reals).map(|n| self.destination_for(vip, n, port, method)).collect();
         self.services.push(Service {
             vip,
-            port,
+            ports: Ports::One(port),
             proto,
             scheduler: SchedulerKind::Rr,
             timeouts: Timeouts { tcp: Seconds(900), tcp_fin: Seconds(120), udp: Seconds(300) },
@@ -160,14 +183,26 @@ impl Site {
         &mut self.services[last]
     }
 
+    /// A site with one service on VIP 0 of IPv6, likewise.
+    pub fn with_v6(proto: Proto, method: Method, reals: u8) -> Site {
+        let mut site = Site::default();
+        site.add(vip6(0), 80, proto, method, reals);
+        site
+    }
+
     /// A destination at the `n`th real server with an id of its own.
     pub fn destination(&mut self, n: u8, service_port: u16, method: Method) -> Destination {
+        self.destination_for(vip(0).into(), n, service_port, method)
+    }
+
+    /// The same with an address of the family of `vip`.
+    pub fn destination_for(&mut self, vip: IpAddr, n: u8, service_port: u16, method: Method) -> Destination {
         let id = DestId(self.next_destination);
         self.next_destination += 1;
         Destination {
             id,
-            addr: real(n),
-            port: if method == Method::Nat { NAT_REAL_PORT } else { service_port },
+            addr: if vip.is_ipv4() { real(n).into() } else { real6(n).into() },
+            port: Some(if method == Method::Nat { NAT_REAL_PORT } else { service_port }),
             weight: 1,
             limits: Limits::default(),
             intent: Intent::Ready,
@@ -196,30 +231,34 @@ impl Site {
     fn network(&self, builder: &mut SnapshotBuilder) {
         let mut routes = Routes::default();
         for port in [CLIENT_SIDE, SERVER_SIDE] {
-            let own = DIRECTOR[port.index()];
+            let own: [(IpAddr, u8); 2] =
+                [(DIRECTOR[port.index()].into(), 24), (DIRECTOR_V6[port.index()].into(), 64)];
             builder.interface(
                 port,
                 Interface {
                     name: format!("d{}", port.0),
                     mac: mac_of(port),
                     mtu: self.mtu[port.index()],
-                    addresses: if self.addresses { vec![own] } else { Vec::new() },
+                    addresses: if self.addresses { own.to_vec() } else { Vec::new() },
                 },
             );
-            routes.add(own.into(), 24, Route { port, via: None });
+            for (addr, prefix) in own {
+                routes.add(addr, prefix, Route { port, via: None });
+            }
         }
-        if self.default_route {
-            routes.add(
-                Ipv4Addr::UNSPECIFIED.into(),
-                0,
-                Route { port: CLIENT_SIDE, via: Some(ROUTER.into()) },
-            );
+        let routers: [(IpAddr, IpAddr); 2] =
+            [(Ipv4Addr::UNSPECIFIED.into(), ROUTER.into()), (Ipv6Addr::UNSPECIFIED.into(), ROUTER_V6.into())];
+        for (anywhere, router) in routers.into_iter().filter(|_| self.default_route) {
+            routes.add(anywhere, 0, Route { port: CLIENT_SIDE, via: Some(router) });
         }
         builder.routes(routes);
         builder.neighbour(CLIENT_SIDE, ROUTER.into(), ROUTER_MAC);
+        builder.neighbour(CLIENT_SIDE, ROUTER_V6.into(), ROUTER_MAC);
         if self.neighbours {
             for n in 0..40 {
-                builder.neighbour(SERVER_SIDE, real(n).into(), Mac([2, 0, 0, 0, 1, 10 + n]));
+                let mac = Mac([2, 0, 0, 0, 1, 10 + n]);
+                builder.neighbour(SERVER_SIDE, real(n).into(), mac);
+                builder.neighbour(SERVER_SIDE, real6(n).into(), mac);
             }
         }
     }
@@ -228,7 +267,7 @@ impl Site {
         let here = service.destinations.iter().filter(|d| !d.removed);
         let proto = service.proto;
         for d in here.clone() {
-            let real = Real { addr: d.addr.into(), port: d.port, proto };
+            let real = Real { addr: d.addr, port: d.port, proto };
             let real_id = (d.method == Method::Nat).then(|| {
                 let place = reals.iter().position(|r| *r == real).unwrap_or_else(|| {
                     reals.push(real);
@@ -239,13 +278,16 @@ impl Site {
             if let Some(real_id) = real_id {
                 builder.real(real_id, real);
             }
-            let next_hop = builder.next_hop(d.addr.into());
-            let source = next_hop.and_then(|hop| builder.source(hop.port)).map(IpAddr::V4);
+            let next_hop = builder.next_hop(d.addr);
+            let source = next_hop.and_then(|hop| builder.source(hop.port, hop.neighbour));
+            let tunnel = source
+                .filter(|_| d.method == Method::Tunnel)
+                .and_then(|source| Tunnel::new(source, d.addr, Encapsulation::Ipip, true));
             builder.destination(
                 d.id,
                 Snapped {
                     service: ServiceId(id),
-                    addr: d.addr.into(),
+                    addr: d.addr,
                     port: d.port,
                     weight: d.weight,
                     limits: d.limits,
@@ -256,7 +298,7 @@ impl Site {
                     generation: d.generation,
                     real: real_id,
                     next_hop,
-                    tunnel_source: source,
+                    tunnel,
                 },
             );
         }
@@ -272,7 +314,7 @@ impl Site {
         builder.service(
             ServiceId(id),
             SnappedService {
-                name: format!("{}:{}/{}", service.vip, service.port, service.proto),
+                name: format!("{}:{:?}/{}", service.vip, service.ports, service.proto),
                 scheduler: service.scheduler,
                 timeouts: service.timeouts,
                 on_removal: service.on_removal,
@@ -285,8 +327,8 @@ impl Site {
         );
         builder.listen(
             ListenId(id),
-            Listen { service: ServiceId(id), vip: service.vip.into(), port: service.port, proto },
+            Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto },
         );
-        builder.answer(CLIENT_SIDE, service.vip.into());
+        builder.answer(CLIENT_SIDE, service.vip);
     }
 }

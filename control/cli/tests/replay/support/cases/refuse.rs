@@ -95,7 +95,7 @@ fn left_to_the_kernel() -> Case {
         // fragment-not-supported
         .d0(fragment(syn(), true, 0))
         .d0(fragment(syn(), false, 3))
-        // vlan-not-supported, ipv6-not-supported
+        // served with its tag, and not ours
         .d0(tagged)
         .d0(ethernet(GATEWAY, D0, 0x86dd, &[0x60, 0, 0, 0, 0, 0, 59, 64]))
 }
