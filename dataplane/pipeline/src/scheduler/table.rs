@@ -89,7 +89,7 @@ impl MadeOf {
         let member = |id| {
             let d = snapshot.destination(id)?;
             let there = listed(d) && (d.weight > 0 || shape == Shape::Buckets);
-            there.then_some(Member { addr: d.addr, port: d.port, id, weight: d.weight })
+            there.then_some(Member { addr: d.addr, port: d.port.unwrap_or(0), id, weight: d.weight })
         };
         let mut members: Box<[Member]> = ids.filter_map(member).collect();
         members.sort_unstable();
