@@ -322,7 +322,11 @@ fn the_configuration_wins_over_the_kernel() {
         (over.mtu, over.mac.to_string().as_str(), over.addresses.len()),
         (1400, "02:00:00:00:00:d1", 2)
     );
-    assert_eq!(snapshot.interface(d2).map(|i| (i.mtu, i.addresses.len())), Some((9000, 1)));
+    assert_eq!(
+        snapshot.interface(d2).map(|i| (i.mtu, i.addresses.len())),
+        Some((9000, 2)),
+        "of both families"
+    );
     assert_eq!(snapshot.interface(d3), None);
     let hop = |to: &str| snapshot.next_hop(ip(to)).map(|hop| (hop.port, hop.neighbour));
     assert_eq!(hop("203.0.113.7"), Some((d0, ip("198.18.0.2"))), "static, and d3 is down");

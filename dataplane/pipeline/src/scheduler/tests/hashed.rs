@@ -49,7 +49,9 @@ impl Director {
         site.tables = earlier.map_or_else(Tables::default, Snapshot::tables);
         site.services[0].scheduler = scheduler;
         for (destination, real) in site.services[0].destinations.iter_mut().zip(reals) {
-            (destination.addr, destination.port, destination.weight) = *real;
+            destination.addr = IpAddr::V4(real.0);
+            destination.port = Some(real.1);
+            destination.weight = real.2;
         }
         Director {
             reals: reals.to_vec(),
