@@ -136,7 +136,6 @@ fn wide(client: End, other: u16, rest: u64) -> Key {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "cut out of the word")]
 const fn id(head: u64) -> u16 {
     (head & ID_MASK) as u16
 }

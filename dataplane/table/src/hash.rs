@@ -10,7 +10,6 @@ pub struct Hash(pub(crate) u64);
 impl Hash {
     /// Half of it, for uses beside the table: whoever sees this learns nothing of where the entry is kept.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "half of it is what is wanted")]
     pub const fn mixed(self) -> u32 {
         (self.0.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 32) as u32
     }

@@ -55,7 +55,7 @@ impl Bench {
         let flow = Pick {
             client: Ipv4Addr::new(192, 0, 2, 1).into(),
             client_port: 1024,
-            vip: site.services[0].vip.into(),
+            vip: site.services[0].vip,
         };
         let mut bench = Bench {
             snapshot: site.snapshot(),
