@@ -216,6 +216,7 @@ impl Session<'_> {
             vip: args.vip,
             real: args.real,
             client: args.client,
+            proto: None,
             state: args.state,
             service: args.service.clone(),
             limit: ConnectionFilter::LARGEST_PAGE,

@@ -59,6 +59,12 @@ impl Reply {
     }
 }
 
+/// Operations that are known and not carried out yet.
+fn not_yet(op: &Op) -> ErrorReply {
+    let object = format!("op {}", op.name());
+    ErrorReply::new(ErrorCode::NotSupported, object, "it is not supported yet", "leave it out")
+}
+
 impl Director {
     fn respond(&mut self, id: Id, op: &Op) -> Response {
         fn done<T: Serialize>(id: Id, outcome: Result<T, ErrorReply>) -> Response {
@@ -73,6 +79,11 @@ impl Director {
             Op::ServiceShow { service } => done(id, show::service(self, service)),
             Op::DestinationList { service } => done(id, show::destinations(self, service.as_deref())),
             Op::ConfigShow => Response::ok(id, &show::config(self)),
+            Op::StatsMark { service } => done(id, show::mark(self, service.as_deref())),
+            Op::TimeoutsShow => Response::ok(id, &show::timeouts(self)),
+            Op::DestinationDrain { .. } | Op::StickyList(_) | Op::StickyClear { .. } => {
+                Response::error(id, not_yet(op))
+            }
             Op::StatsShow { service } => done(id, show::stats(self, service.as_deref())),
             Op::ConnectionsList(filter) => done(id, connections::page(self, filter)),
             Op::NeighboursList => Response::ok(id, &show::neighbours(self)),
@@ -86,6 +97,7 @@ impl Director {
             | Op::DestinationAdd { .. }
             | Op::DestinationSet { .. }
             | Op::DestinationRemove { .. }
+            | Op::TimeoutsSet(_)
             | Op::ConfigApply(_) => done(id, self.change(op)),
             Op::EventsSubscribe { .. } => done::<Applied>(
                 id,

@@ -9,11 +9,11 @@ use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::{Reason, VerdictKind, counters as slots};
 use sheave_proto::api::{
     ConfigShown, Counter, CounterKind, CountersReport, DestinationList, DestinationState, DestinationStats,
-    DestinationStatus, ErrorReply, FrameCounts, InterfaceStatus, NeighbourOrigin, NeighbourState,
+    DestinationStatus, ErrorReply, FrameCounts, InterfaceStatus, Marked, NeighbourOrigin, NeighbourState,
     NeighbourStatus, NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats, ServiceStatus,
-    Stats, StatsReport, Status, WorkerStatus, WorkersReport,
+    Stats, StatsReport, Status, TimeoutsShown, WorkerStatus, WorkersReport,
 };
-use sheave_proto::config::{self, Destination, Forward, Service};
+use sheave_proto::config::{self, Destination, Forward, Scheduler, Service};
 use sheave_worker::{Lost, Stats as WorkerStats};
 use std::collections::BTreeMap;
 
@@ -133,6 +133,13 @@ fn destination_status(
         address: service.full_address(&destination.address),
         weight: destination.weight,
         forward: service.forward_of(destination),
+        tunnel: destination.tunnel,
+        tunnel_port: destination.tunnel_port,
+        tunnel_checksum: destination.tunnel_checksum,
+        backup: destination.backup,
+        connection_limit: destination.connection_limit,
+        intent: destination.state,
+        drain: None,
         upper_threshold: destination.upper_threshold,
         lower_threshold: destination.lower_threshold,
         state: if quiesced { DestinationState::Quiesced } else { DestinationState::Up },
@@ -149,9 +156,21 @@ fn service_status(director: &Director, service: &Service) -> ServiceStatus {
         name: service.name.clone(),
         listen: service.listens.clone(),
         scheduler: service.scheduler,
+        scheduler_flags: service.scheduler_flags.clone(),
+        mh_table: (service.scheduler == Scheduler::Mh).then(|| service.mh_table()),
+        draws: (service.scheduler == Scheduler::Random).then(|| service.draws()),
         forward: service.forward,
         timeouts: director.desired.config().timeouts_of(service),
         persistence: service.persistence,
+        one_packet: service.one_packet,
+        sloppy: service.sloppy,
+        syn_proxy: service.syn_proxy,
+        mss_clamp: service.mss_clamp,
+        pmtu_discovery: service.pmtu_discovery,
+        helper: service.helper,
+        sorry: service.sorry,
+        backup_below: service.backup_below,
+        slow_start: service.slow_start,
         interface: service.interface.clone(),
         on_removal: service.on_removal,
         active: destinations.iter().map(|d| d.active).sum(),
@@ -192,6 +211,22 @@ pub(crate) fn destinations(
         destinations.extend(service.destinations.iter().map(|d| destination_status(director, service, d)));
     }
     Ok(DestinationList { as_of: wall::now(), destinations })
+}
+
+/// Counts anew beside the totals from now on.
+pub(crate) fn mark(director: &mut Director, reference: Option<&str>) -> Result<Marked, ErrorReply> {
+    let mut services = Vec::new();
+    let mut destinations = Vec::new();
+    for service in chosen(director, reference)? {
+        services.extend(service_id(director, service));
+        destinations.extend(service.destinations.iter().filter_map(|d| destination_id(director, service, d)));
+    }
+    director.statistics.mark(&services, &destinations, reference.is_none());
+    Ok(Marked { as_of: wall::now(), services: count(services.len()) })
+}
+
+pub(crate) fn timeouts(director: &Director) -> TimeoutsShown {
+    TimeoutsShown { as_of: wall::now(), timeouts: director.desired.config().director.timeouts }
 }
 
 pub(crate) fn stats(director: &Director, reference: Option<&str>) -> Result<StatsReport, ErrorReply> {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 struct Account {
     base: Totals,
     estimator: Estimator,
+    /// What the numbers said when they were marked.
+    mark: Option<Totals>,
 }
 
 /// All accounts.
@@ -28,6 +30,7 @@ pub(crate) struct Statistics {
     services: HashMap<ServiceId, Account>,
     destinations: HashMap<DestId, Account>,
     total: Estimator,
+    total_mark: Option<Totals>,
     /// Services have had numbers up to this one.
     highest: usize,
     next: Time,
@@ -59,6 +62,7 @@ impl Statistics {
             services: HashMap::new(),
             destinations: HashMap::new(),
             total: Estimator::default(),
+            total_mark: None,
             highest: 0,
             next: now.after(PERIOD * Time::SECOND),
         }
@@ -68,12 +72,12 @@ impl Statistics {
     pub(crate) fn begin(&mut self, fresh: &Fresh) {
         for id in &fresh.services {
             let base = service_raw(&self.pages, *id);
-            self.services.insert(*id, Account { base, estimator: Estimator::default() });
+            self.services.insert(*id, Account { base, ..Account::default() });
             self.highest = self.highest.max(id.index());
         }
         for id in &fresh.destinations {
             let base = destination_raw(&self.pages, *id);
-            self.destinations.insert(*id, Account { base, estimator: Estimator::default() });
+            self.destinations.insert(*id, Account { base, ..Account::default() });
         }
     }
 
@@ -115,7 +119,24 @@ impl Statistics {
 
     /// The sum over all services that there are and were.
     pub(crate) fn total(&self) -> Stats {
-        Stats { totals: self.total_raw(), rates: self.total.rates() }
+        let totals = self.total_raw();
+        let since_mark = self.total_mark.map(|mark| since(totals, mark));
+        Stats { totals, rates: self.total.rates(), since_mark }
+    }
+
+    /// Counts these anew beside their totals from now on, and the sum too if `all` is meant.
+    pub(crate) fn mark(&mut self, services: &[ServiceId], destinations: &[DestId], all: bool) {
+        for id in services {
+            let totals = self.service(*id).totals;
+            self.services.entry(*id).or_default().mark = Some(totals);
+        }
+        for id in destinations {
+            let totals = self.destination(*id).totals;
+            self.destinations.entry(*id).or_default().mark = Some(totals);
+        }
+        if all {
+            self.total_mark = Some(self.total_raw());
+        }
     }
 
     /// A service's numbers.
@@ -136,7 +157,9 @@ impl Statistics {
 
 fn stats<K: Eq + Hash>(accounts: &HashMap<K, Account>, id: K, raw: Totals) -> Stats {
     let account = accounts.get(&id).copied().unwrap_or_default();
-    Stats { totals: since(raw, account.base), rates: account.estimator.rates() }
+    let totals = since(raw, account.base);
+    let since_mark = account.mark.map(|mark| since(totals, mark));
+    Stats { totals, rates: account.estimator.rates(), since_mark }
 }
 
 #[cfg(test)]
@@ -156,6 +179,25 @@ mod tests {
         s.begin(&Fresh { services: vec![id], destinations: vec![] });
         a.add(counters::service(id, Traffic::InPackets), 1);
         assert_eq!((s.service(id).totals.in_packets, s.total().totals.in_packets), (1, 13));
+    }
+
+    #[test]
+    fn a_mark_counts_anew_and_the_totals_go_on() {
+        let (page, writer) = CounterPage::with_writer(counters::PAGE_LEN);
+        let mut s = Statistics::new(vec![page], Time(0));
+        let (marked, other) = (ServiceId(1), ServiceId(2));
+        s.begin(&Fresh { services: vec![marked, other], destinations: vec![] });
+        writer.add(counters::service(marked, Traffic::Conns), 5);
+        assert_eq!(s.service(marked).since_mark, None);
+        s.mark(&[marked], &[], false);
+        writer.add(counters::service(marked, Traffic::Conns), 2);
+        let stats = s.service(marked);
+        assert_eq!((stats.totals.conns, stats.since_mark.map(|since| since.conns)), (7, Some(2)));
+        assert_eq!((s.service(other).since_mark, s.total().since_mark), (None, None));
+        s.mark(&[marked, other], &[], true);
+        writer.add(counters::service(other, Traffic::Conns), 1);
+        let total = s.total();
+        assert_eq!((total.totals.conns, total.since_mark.map(|since| since.conns)), (8, Some(1)));
     }
 
     #[test]

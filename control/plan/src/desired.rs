@@ -2,7 +2,7 @@
 //! settings. Valid as a whole, always.
 
 use sheave_proto::api::{ErrorCode, ErrorReply, Op};
-use sheave_proto::config::{Config, ConfigError, DestAddr, Destination, Service, validate};
+use sheave_proto::config::{Config, ConfigError, DestAddr, Destination, Intent, Service, validate};
 
 /// A desired state. It is never edited: a change makes another one.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,12 @@ pub fn edit(config: &mut Config, op: &Op) -> Result<(), ErrorReply> {
             let at = destination_of(service, address)?;
             service.destinations.remove(at);
         }
+        Op::DestinationDrain { service, address, .. } => {
+            let service = service_of(config, service)?.1;
+            let at = destination_of(service, address)?;
+            service.destinations[at].state = Intent::Drain;
+        }
+        Op::TimeoutsSet(patch) => patch.apply_to_director(&mut config.director.timeouts),
         Op::ConfigApply(source) | Op::ConfigPlan(source) => *config = source.resolve()?,
         _ => {
             let message = "it changes nothing";

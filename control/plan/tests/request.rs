@@ -1,9 +1,9 @@
 //! Requests to change the desired state: each gives the state that the configuration would, or every error.
 
 use proptest::prelude::*;
-use sheave_plan::{Desired, Plan};
+use sheave_plan::{Desired, Plan, edit};
 use sheave_proto::api::{ErrorCode, ErrorReply, Op, parse_request};
-use sheave_proto::config::parse;
+use sheave_proto::config::{Intent, parse};
 
 const BASE: &str = r#"
     [[interface]]
@@ -65,6 +65,11 @@ fn every_operation_gives_what_the_configuration_that_says_the_same_gives() {
             "destination.remove",
             json!({"service": "web", "address": "198.19.1.11:8080"}),
             BASE.split("[[service.destination]]").next().expect("text").to_owned(),
+        ),
+        (
+            "timeouts.set",
+            json!({"udp": "30s", "tcp": null}),
+            format!("[director]\ntimeouts = {{ udp = \"30s\" }}\n{BASE}"),
         ),
         ("config.apply", json!({"toml": "[director]\nname = \"b\""}), "[director]\nname = \"b\"".to_owned()),
         (
@@ -143,6 +148,17 @@ fn what_is_not_there_and_what_is_there_already_have_their_own_codes() {
         let reply = change(&state, name, args).expect_err("refused");
         assert_eq!((reply.first.code, reply.first.object.as_str()), (code, object), "{name}: {reply}");
     }
+}
+
+#[test]
+fn a_drain_is_the_state_of_the_destination() {
+    let mut config = desired(BASE).config().clone();
+    let args = serde_json::json!({"service": "web", "address": "198.19.1.11:8080", "deadline": "5m"});
+    edit(&mut config, &op("destination.drain", args)).expect("there is such a destination");
+    assert_eq!(config.services[0].destinations[0].state, Intent::Drain);
+    let args = serde_json::json!({"service": "web", "address": "198.19.1.12:8080"});
+    let refused = edit(&mut config, &op("destination.drain", args)).expect_err("there is none");
+    assert_eq!(refused.first.code, ErrorCode::NotFound);
 }
 
 #[test]

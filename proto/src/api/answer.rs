@@ -1,13 +1,17 @@
 //! What operations answer with: one type each, for the director to write and clients to read.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::drain::DrainStatus;
 use super::traffic::{Stats, UnixTime};
 use super::words::{ConnState, CounterKind, DestinationState, NeighbourOrigin, NeighbourState};
 use crate::config::{
-    Config, DestAddr, Forward, Listen, Mode, OnRemoval, Persistence, Scheduler, Timeouts, Weight,
+    BackupBelow, Config, DestAddr, Draws, Forward, Helper, Intent, Listen, MhTable, Mode, MssClamp,
+    OnRemoval, Persistence, Scheduler, SchedulerFlag, SlowStart, Sorry, Timeouts, TunnelPort, TunnelType,
+    Weight,
 };
 use crate::wire::eth::Mac;
 use crate::wire::flow::Proto;
@@ -92,7 +96,20 @@ pub struct ServiceShown {
     pub service: ServiceStatus,
 }
 
-/// One service with what it is doing.
+/// Whether a setting is what it is by default: left out then.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// One service with what it is doing. Settings that are left out are at their default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServiceStatus {
@@ -102,13 +119,49 @@ pub struct ServiceStatus {
     pub listen: Vec<Listen>,
     /// How destinations are chosen.
     pub scheduler: Scheduler,
+    /// Variants of the scheduler.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scheduler_flags: BTreeSet<SchedulerFlag>,
+    /// mh: the slots of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mh_table: Option<MhTable>,
+    /// random: how many destinations are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draws: Option<Draws>,
     /// The forwarding method of destinations that name none.
     pub forward: Forward,
-    /// The timeouts of its entries.
+    /// The timeouts of its entries, those that are the director's too.
     pub timeouts: Timeouts,
     /// Whether clients stay with their destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
+    /// UDP: each packet is scheduled by itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub one_packet: bool,
+    /// TCP: packets without an entry are scheduled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sloppy: bool,
+    /// TCP under NAT: the director completes the handshake.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub syn_proxy: bool,
+    /// TCP: what becomes of the maximum segment size.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mss_clamp: MssClamp,
+    /// Whether DF is kept on the packet that wraps another.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub pmtu_discovery: bool,
+    /// What follows connections that the protocol announces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<Helper>,
+    /// Where connections go when no destination can take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sorry: Option<Sorry>,
+    /// Backup destinations are used while fewer others are usable.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backup_below: BackupBelow,
+    /// How long weights take to grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
     /// The one interface on which its address is answered, if named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -134,7 +187,7 @@ pub struct DestinationList {
     pub destinations: Vec<DestinationStatus>,
 }
 
-/// One destination with what it is doing.
+/// One destination with what it is doing. Settings that are left out are at their default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DestinationStatus {
@@ -146,14 +199,35 @@ pub struct DestinationStatus {
     pub weight: Weight,
     /// How packets reach it.
     pub forward: Forward,
+    /// tun: how packets are wrapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelType>,
+    /// tun with GUE: the UDP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_port: Option<TunnelPort>,
+    /// tun with GRE or GUE: whether the tunnel's header carries a checksum.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tunnel_checksum: bool,
+    /// Whether it waits until others fail.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backup: bool,
     /// It counts as overloaded from so many connections on; 0 is never.
     #[serde(default)]
     pub upper_threshold: u32,
     /// It no longer does below so many.
     #[serde(default)]
     pub lower_threshold: u32,
+    /// How many connections it is given at most; 0 is no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub connection_limit: u32,
+    /// What the operator intends it to do: its `state` in the configuration.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub intent: Intent,
     /// Whether it is given connections.
     pub state: DestinationState,
+    /// How its drain goes, while it is drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
     /// Active connections.
     pub active: u64,
     /// Inactive connections.
@@ -243,6 +317,26 @@ pub struct ConfigShown {
     pub toml: String,
     /// The same as an object, in the same spellings.
     pub config: Config,
+}
+
+/// The answer to `timeouts.show`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TimeoutsShown {
+    /// When this was so.
+    pub as_of: UnixTime,
+    /// The timeouts of services that do not set their own.
+    pub timeouts: Timeouts,
+}
+
+/// The answer to `stats.mark`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Marked {
+    /// The moment that is counted from.
+    pub as_of: UnixTime,
+    /// How many services were marked.
+    pub services: u32,
 }
 
 /// The answer to `connections.list`.

@@ -6,12 +6,14 @@
 
 use serde_json::{Value as Json, json};
 
+use super::drain::{Drain, Rest};
 use super::error::ErrorReply;
 use super::request::{ConfigSource, ConnectionFilter, Op};
+use super::sticky::StickyFilter;
 use super::words::OpName;
 use crate::config::{
-    DestAddr, DestinationPatch, Errors, Node, Reader, ServicePatch, ValueError, bare, destination_keys,
-    read_service,
+    DestAddr, DestinationPatch, Errors, Node, Reader, ServicePatch, TimeoutsPatch, ValueError, bare,
+    destination_keys, read_service,
 };
 
 impl Op {
@@ -29,12 +31,18 @@ impl Op {
             Op::DestinationAdd { .. } => OpName::DestinationAdd,
             Op::DestinationSet { .. } => OpName::DestinationSet,
             Op::DestinationRemove { .. } => OpName::DestinationRemove,
+            Op::DestinationDrain { .. } => OpName::DestinationDrain,
             Op::ConfigApply(_) => OpName::ConfigApply,
             Op::ConfigPlan(_) => OpName::ConfigPlan,
             Op::ConfigShow => OpName::ConfigShow,
             Op::ConfigReload => OpName::ConfigReload,
             Op::StatsShow { .. } => OpName::StatsShow,
+            Op::StatsMark { .. } => OpName::StatsMark,
+            Op::TimeoutsShow => OpName::TimeoutsShow,
+            Op::TimeoutsSet(_) => OpName::TimeoutsSet,
             Op::ConnectionsList(_) => OpName::ConnectionsList,
+            Op::StickyList(_) => OpName::StickyList,
+            Op::StickyClear { .. } => OpName::StickyClear,
             Op::NeighboursList => OpName::NeighboursList,
             Op::WorkersShow => OpName::WorkersShow,
             Op::CountersShow => OpName::CountersShow,
@@ -50,13 +58,14 @@ impl Op {
             | Op::ServiceList
             | Op::ConfigShow
             | Op::ConfigReload
+            | Op::TimeoutsShow
             | Op::NeighboursList
             | Op::WorkersShow
             | Op::CountersShow => json!({}),
             Op::ServiceShow { service } | Op::ServiceRemove { service } => json!({ "service": service }),
             Op::ServiceAdd(service) => json!(service),
             Op::ServiceSet { service, patch } => merged(json!(patch), json!({ "service": service })),
-            Op::DestinationList { service } | Op::StatsShow { service } => {
+            Op::DestinationList { service } | Op::StatsShow { service } | Op::StatsMark { service } => {
                 given(json!({ "service": service }))
             }
             Op::DestinationAdd { service, destination } => {
@@ -66,19 +75,35 @@ impl Op {
                 merged(json!(patch), json!({ "service": service, "address": address }))
             }
             Op::DestinationRemove { service, address } => json!({ "service": service, "address": address }),
+            Op::DestinationDrain { service, address, drain } => given(json!({
+                "service": service,
+                "address": address,
+                "deadline": drain.deadline,
+                "then": drain.then,
+                "templates": drain.templates,
+            })),
             Op::ConfigApply(source) | Op::ConfigPlan(source) => match source {
                 ConfigSource::Toml { text, file } => json!({ "toml": text, "file": file }),
                 ConfigSource::Object(config) => json!({ "config": config }),
             },
+            Op::TimeoutsSet(patch) => json!(patch),
             Op::ConnectionsList(filter) => given(json!({
                 "vip": filter.vip,
                 "real": filter.real,
                 "client": filter.client,
+                "proto": filter.proto,
                 "state": filter.state,
                 "service": filter.service,
                 "limit": filter.limit,
                 "cursor": filter.cursor,
             })),
+            Op::StickyList(filter) => given(json!({
+                "service": filter.service,
+                "client": filter.client,
+                "limit": filter.limit,
+                "cursor": filter.cursor,
+            })),
+            Op::StickyClear { service, client } => given(json!({ "service": service, "client": client })),
             Op::EventsSubscribe { since } => given(json!({ "since": since })),
         }
     }
@@ -155,6 +180,9 @@ fn read_keys(name: OpName, node: &Node, errors: &mut Errors) -> Option<Op> {
         }
         OpName::DestinationList => Some(Op::DestinationList { service: optional(r, "service") }),
         OpName::StatsShow => Some(Op::StatsShow { service: optional(r, "service") }),
+        OpName::StatsMark => Some(Op::StatsMark { service: optional(r, "service") }),
+        OpName::TimeoutsShow => Some(Op::TimeoutsShow),
+        OpName::TimeoutsSet => Some(Op::TimeoutsSet(TimeoutsPatch::read(r))),
         OpName::DestinationAdd => match (its_service(r), destination_keys(r)) {
             (Some(service), Some(destination)) => Some(Op::DestinationAdd { service, destination }),
             _ => None,
@@ -167,6 +195,14 @@ fn read_keys(name: OpName, node: &Node, errors: &mut Errors) -> Option<Op> {
             (Some(service), Some(address)) => Some(Op::DestinationRemove { service, address }),
             _ => None,
         },
+        OpName::DestinationDrain => match (its_service(r), address(r), drain(r)) {
+            (Some(service), Some(address), drain) => Some(Op::DestinationDrain { service, address, drain }),
+            _ => None,
+        },
+        OpName::StickyList => Some(Op::StickyList(sticky_filter(r))),
+        OpName::StickyClear => {
+            Some(Op::StickyClear { service: optional(r, "service"), client: r.parsed("client") })
+        }
         OpName::ConnectionsList => Some(Op::ConnectionsList(connection_filter(r))),
         OpName::EventsSubscribe => {
             let since = r.integer("since", 0..=i64::MAX);
@@ -183,9 +219,14 @@ fn label(name: OpName, node: &Node) -> String {
     let service = ["service", "name", "listen"].iter().find_map(|key| node.text_of(key)).map(bare);
     let address = node.text_of("address").map(bare);
     match (name, address, service) {
-        (OpName::DestinationAdd | OpName::DestinationSet | OpName::DestinationRemove, Some(at), Some(of)) => {
-            format!("destination {at} of service {of}")
-        }
+        (
+            OpName::DestinationAdd
+            | OpName::DestinationSet
+            | OpName::DestinationRemove
+            | OpName::DestinationDrain,
+            Some(at),
+            Some(of),
+        ) => format!("destination {at} of service {of}"),
         (OpName::ServiceSet | OpName::ServiceShow | OpName::ServiceRemove, _, Some(service)) => {
             format!("service {service}")
         }
@@ -231,12 +272,38 @@ fn optional(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<String> {
     reader.text(key).map(str::to_owned)
 }
 
+fn drain(reader: &mut Reader<'_, '_>) -> Drain {
+    let deadline = reader.parsed("deadline");
+    let then = reader.parsed("then").unwrap_or_default();
+    if then == Rest::Reset && reader.entry("deadline").is_none() {
+        let line = reader.entry("then").and_then(|entry| entry.line);
+        let message = "then reset has no deadline that it would come after";
+        reader.wrong(
+            "then",
+            line,
+            ValueError::new(message, "give a deadline, as in \"5m\", or leave it out"),
+        );
+    }
+    Drain { deadline, then, templates: reader.parsed("templates").unwrap_or_default() }
+}
+
+fn sticky_filter(reader: &mut Reader<'_, '_>) -> StickyFilter {
+    let limit = reader.integer("limit", 1..=ConnectionFilter::LARGEST_PAGE);
+    StickyFilter {
+        service: optional(reader, "service"),
+        client: reader.parsed("client"),
+        limit: limit.unwrap_or(ConnectionFilter::PAGE),
+        cursor: optional(reader, "cursor"),
+    }
+}
+
 fn connection_filter(reader: &mut Reader<'_, '_>) -> ConnectionFilter {
     let limit = reader.integer("limit", 1..=ConnectionFilter::LARGEST_PAGE);
     ConnectionFilter {
         vip: reader.parsed("vip"),
         real: reader.parsed("real"),
         client: reader.parsed("client"),
+        proto: reader.parsed("proto"),
         state: reader.parsed("state"),
         service: optional(reader, "service"),
         limit: limit.unwrap_or(ConnectionFilter::PAGE),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::drain::DrainEnd;
 use super::traffic::UnixTime;
 use crate::config::{DestAddr, Mode};
 use crate::wire::eth::Mac;
@@ -98,6 +99,55 @@ pub enum EventBody {
         /// Its address.
         address: DestAddr,
     },
+    /// A drain goes on. Told when it begins, and then at most once a second while connections end.
+    DrainProgress {
+        /// The name of its service.
+        service: String,
+        /// Its address.
+        address: DestAddr,
+        /// Connections that are left, active and inactive.
+        connections: u64,
+        /// Seconds until its deadline, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remaining: Option<f64>,
+    },
+    /// A drain has ended.
+    DrainFinished {
+        /// The name of its service.
+        service: String,
+        /// Its address.
+        address: DestAddr,
+        /// How.
+        end: DrainEnd,
+        /// Connections that were left then.
+        connections: u64,
+    },
+    /// A worker takes no entries for new connections beyond its bound any more: what can be is scheduled without.
+    FloodEntered {
+        /// The number of the worker.
+        worker: u32,
+        /// New connections that it saw in the last second.
+        rate: u64,
+    },
+    /// A worker takes entries for all new connections again.
+    FloodLeft {
+        /// The number of the worker.
+        worker: u32,
+        /// How many seconds it was in flood mode.
+        lasted: f64,
+    },
+    /// The connection table has no room for new connections; those that it holds are not concerned.
+    TableFull {
+        /// How many connections it holds.
+        connections: u64,
+    },
+    /// The connection table has room again.
+    TableRoom {
+        /// How many connections it holds.
+        connections: u64,
+        /// How many found no room meanwhile.
+        refused: u64,
+    },
     /// An interface is served.
     InterfaceAttached {
         /// Its name.
@@ -164,6 +214,12 @@ impl EventBody {
             EventBody::DestinationAdded { .. } => "destination-added",
             EventBody::DestinationChanged { .. } => "destination-changed",
             EventBody::DestinationRemoved { .. } => "destination-removed",
+            EventBody::DrainProgress { .. } => "drain-progress",
+            EventBody::DrainFinished { .. } => "drain-finished",
+            EventBody::FloodEntered { .. } => "flood-entered",
+            EventBody::FloodLeft { .. } => "flood-left",
+            EventBody::TableFull { .. } => "table-full",
+            EventBody::TableRoom { .. } => "table-room",
             EventBody::InterfaceAttached { .. } => "interface-attached",
             EventBody::InterfaceDetached { .. } => "interface-detached",
             EventBody::VipAnnounced { .. } => "vip-announced",

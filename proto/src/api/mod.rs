@@ -16,24 +16,28 @@
 
 mod answer;
 mod args;
+mod drain;
 mod error;
 mod event;
 mod framing;
 mod request;
 mod response;
+mod sticky;
 mod traffic;
 mod words;
 
 pub use answer::{
     Applied, Change, ChangeKind, ConfigShown, Connection, ConnectionPage, Counter, CountersReport,
-    DestinationList, DestinationStatus, InterfaceStatus, NeighbourStatus, NeighboursReport, PlanReport,
-    ServiceList, ServiceShown, ServiceStatus, Status, Subscribed,
+    DestinationList, DestinationStatus, InterfaceStatus, Marked, NeighbourStatus, NeighboursReport,
+    PlanReport, ServiceList, ServiceShown, ServiceStatus, Status, Subscribed, TimeoutsShown,
 };
+pub use drain::{Deadline, Drain, DrainEnd, DrainStatus, Rest, Templates};
 pub use error::{ErrorCode, ErrorItem, ErrorReply};
 pub use event::{Event, EventBody};
 pub use framing::{LineBuffer, LineTooLong, MAX_LINE};
 pub use request::{ConfigSource, ConnectionFilter, Op, Request, VERSION, parse_request};
 pub use response::{Id, Message, Outcome, Response};
+pub use sticky::{StickyCleared, StickyEntry, StickyFilter, StickyPage};
 pub use traffic::{
     DestinationStats, FrameCounts, QueueStatus, Rates, ServiceStats, Stats, StatsReport, Totals, UnixTime,
     WorkerStatus, WorkersReport,

@@ -1,13 +1,19 @@
 //! Requests: reading them without trust, writing them for clients.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value as Json, json};
 
+use super::drain::Drain;
 use super::error::{ErrorCode, ErrorReply};
 use super::response::{Id, Response, line};
+use super::sticky::StickyFilter;
 use super::words::{ConnState, OpName};
 use crate::config::{
-    Config, ConfigError, DestAddr, Destination, DestinationPatch, Service, ServicePatch, bare, near, quote,
+    Config, ConfigError, DestAddr, Destination, DestinationPatch, Service, ServicePatch, TimeoutsPatch, bare,
+    near, quote,
 };
+use crate::wire::flow::Proto;
 
 /// The version of the API, the `v` of a request.
 pub const VERSION: u64 = 1;
@@ -77,6 +83,16 @@ pub enum Op {
         /// Which.
         address: DestAddr,
     },
+    /// `destination.drain`: `service`, `address`, `deadline`, `then`, `templates`. Answered by
+    /// [`Applied`](super::Applied); the drain tells how it goes by events.
+    DestinationDrain {
+        /// Of which service.
+        service: String,
+        /// Which.
+        address: DestAddr,
+        /// How it goes on and ends.
+        drain: Drain,
+    },
     /// `config.apply`, answered by [`Applied`](super::Applied).
     ConfigApply(ConfigSource),
     /// `config.plan`, answered by [`PlanReport`](super::PlanReport).
@@ -90,8 +106,28 @@ pub enum Op {
         /// Of which service; none is all.
         service: Option<String>,
     },
+    /// `stats.mark`, answered by [`Marked`](super::Marked). From now on [`Stats`](super::Stats) say what was counted
+    /// since, too. There is one mark for all clients, and it does not outlive the director; totals are never reset.
+    StatsMark {
+        /// Of which service and its destinations; none is all.
+        service: Option<String>,
+    },
+    /// `timeouts.show`, answered by [`TimeoutsShown`](super::TimeoutsShown).
+    TimeoutsShow,
+    /// `timeouts.set`: `tcp`, `tcp-fin`, `udp` as in the director's `timeouts`. Answered by
+    /// [`Applied`](super::Applied).
+    TimeoutsSet(TimeoutsPatch),
     /// `connections.list`, answered by [`ConnectionPage`](super::ConnectionPage).
     ConnectionsList(ConnectionFilter),
+    /// `sticky.list`, answered by [`StickyPage`](super::StickyPage).
+    StickyList(StickyFilter),
+    /// `sticky.clear`, answered by [`StickyCleared`](super::StickyCleared). All that is given must hold.
+    StickyClear {
+        /// Templates of this service; none is of all.
+        service: Option<String>,
+        /// The template of this client; none is of all.
+        client: Option<IpAddr>,
+    },
     /// `neighbours.list`, answered by [`NeighboursReport`](super::NeighboursReport).
     NeighboursList,
     /// `workers.show`, answered by [`WorkersReport`](super::WorkersReport).
@@ -141,6 +177,8 @@ pub struct ConnectionFilter {
     pub real: Option<DestAddr>,
     /// The client's address, and port if given.
     pub client: Option<DestAddr>,
+    /// The protocol.
+    pub proto: Option<Proto>,
     /// The state.
     pub state: Option<ConnState>,
     /// The service.
@@ -164,6 +202,7 @@ impl Default for ConnectionFilter {
             vip: None,
             real: None,
             client: None,
+            proto: None,
             state: None,
             service: None,
             limit: Self::PAGE,

@@ -47,10 +47,20 @@ fn samples() -> Vec<(Op, Value)> {
     let filter = ConnectionFilter {
         vip: Some(address("198.18.0.100:80")),
         client: Some(address("2001:db8::7")),
+        proto: Some(crate::wire::flow::Proto::Tcp),
         state: Some(ConnState::FinWait),
         limit: 5,
         cursor: Some("x".to_owned()),
         ..ConnectionFilter::default()
+    };
+    let sticky =
+        StickyFilter { client: Some("2001:db8::7".parse().unwrap()), limit: 7, ..StickyFilter::default() };
+    let drain =
+        Drain { deadline: Some("300s".parse().unwrap()), then: Rest::Reset, templates: Templates::Ignore };
+    let timeouts = TimeoutsPatch {
+        udp: Some(Some("30s".parse().unwrap())),
+        tcp: Some(None),
+        ..TimeoutsPatch::default()
     };
     let toml = ConfigSource::Toml { text: "[director]\n".to_owned(), file: "d.toml".to_owned() };
     vec![
@@ -76,16 +86,29 @@ fn samples() -> Vec<(Op, Value)> {
             Op::DestinationRemove { service: web(), address: at },
             json!({ "service": "web", "address": "198.19.1.11:8080" }),
         ),
+        (
+            Op::DestinationDrain { service: web(), address: at, drain },
+            json!({ "service": "web", "address": "198.19.1.11:8080", "deadline": "5m", "then": "reset" }),
+        ),
         (Op::ConfigApply(toml), json!({ "toml": "[director]\n", "file": "d.toml" })),
         (Op::ConfigPlan(ConfigSource::Object(json!({ "route": [] }))), json!({ "config": { "route": [] } })),
         (Op::ConfigShow, json!({})),
         (Op::ConfigReload, json!({})),
         (Op::StatsShow { service: Some(web()) }, json!({ "service": "web" })),
+        (Op::StatsMark { service: None }, json!({})),
+        (Op::TimeoutsShow, json!({})),
+        (Op::TimeoutsSet(timeouts), json!({ "udp": "30s", "tcp": null })),
         (
             Op::ConnectionsList(filter),
             json!({
-                "vip": "198.18.0.100:80", "client": "2001:db8::7", "state": "fin-wait", "limit": 5, "cursor": "x"
+                "vip": "198.18.0.100:80", "client": "2001:db8::7", "proto": "tcp", "state": "fin-wait", "limit": 5,
+                "cursor": "x"
             }),
+        ),
+        (Op::StickyList(sticky), json!({ "client": "2001:db8::7", "limit": 7 })),
+        (
+            Op::StickyClear { service: Some(web()), client: Some([192, 0, 2, 7].into()) },
+            json!({ "service": "web", "client": "192.0.2.7" }),
         ),
         (Op::NeighboursList, json!({})),
         (Op::WorkersShow, json!({})),
@@ -133,7 +156,7 @@ fn a_request_is_refused_with_its_code_and_a_remedy() {
         ),
         (
             r#"{"v":1,"op":"stats.shwo"}"#,
-            "unknown-op error: request: op \"stats.shwo\" is not known: use one of stats.show",
+            "unknown-op error: request: op \"stats.shwo\" is not known: use one of stats.mark, s",
         ),
         (
             r#"{"v":1,"op":"x"}"#,
@@ -187,6 +210,45 @@ fn arguments_are_refused_in_the_words_of_the_configuration() {
             "connections.list",
             json!({ "state": "open" }),
             "error: op connections.list: state \"open\" is not known: use one of none, established",
+        ),
+        (
+            "connections.list",
+            json!({ "proto": "sctp" }),
+            "error: op connections.list: \"sctp\" is not a protocol: write tcp or udp",
+        ),
+        (
+            "destination.drain",
+            json!({ "service": "web", "address": "198.19.1.11", "then": "reset" }),
+            "error: destination 198.19.1.11 of service web: then reset has no deadline that it would come after: \
+             give a deadline",
+        ),
+        (
+            "destination.drain",
+            json!({ "service": "web", "address": "198.19.1.11", "deadline": "25h" }),
+            "error: destination 198.19.1.11 of service web: a deadline of 25h is out of bounds: \
+             write one from \"1s\" to \"24h\"",
+        ),
+        (
+            "destination.drain",
+            json!({ "service": "web", "address": "198.19.1.11", "templates": "drop" }),
+            "templates \"drop\" is not known: use one of ignore, honour",
+        ),
+        (
+            "destination.set",
+            json!({ "service": "web", "address": "198.19.1.11", "state": "down" }),
+            "state \"down\" is not known: use one of ready, drain, maint",
+        ),
+        (
+            "sticky.list",
+            json!({ "client": "web" }),
+            "error: op sticky.list: in client, \"web\" is not an address",
+        ),
+        ("sticky.clear", json!({ "limit": 1 }), "error: op sticky.clear: key \"limit\" is not known"),
+        ("timeouts.set", json!({ "tcp": "0s" }), "error: op timeouts.set: in tcp, a timeout of 0s is out of"),
+        (
+            "stats.mark",
+            json!({ "service": 1 }),
+            "error: op stats.mark: service is an integer: write a string",
         ),
         ("config.apply", json!({}), "error: op config.apply: one of toml and config is missing: send either"),
         (
@@ -332,11 +394,55 @@ fn shown_configurations_read_back() {
 }
 
 #[test]
+fn a_service_is_shown_with_what_is_not_at_its_default() {
+    let plain = json!({
+        "name": "web", "listen": ["198.18.0.100:80/tcp"], "scheduler": "wlc", "forward": "nat",
+        "timeouts": { "tcp": "15m", "tcp-fin": "2m", "udp": "5m" }, "on-removal": "reset", "active": 0,
+        "inactive": 0, "stats": json!(Stats::default()), "destinations": [{
+            "service": "web", "address": "198.19.1.11:80", "weight": 1, "forward": "nat", "upper-threshold": 0,
+            "lower-threshold": 0, "state": "up", "active": 0, "inactive": 0, "stats": json!(Stats::default()),
+        }],
+    });
+    let mut shown: ServiceStatus = serde_json::from_value(plain.clone()).unwrap();
+    assert!(shown.pmtu_discovery && !shown.sloppy && shown.scheduler_flags.is_empty());
+    assert_eq!(json!(shown), plain);
+    shown.pmtu_discovery = false;
+    shown.mss_clamp = crate::config::MssClamp::At(1400);
+    shown.destinations[0].drain = Some(DrainStatus {
+        since: UnixTime(1.0),
+        deadline: None,
+        then: Rest::Keep,
+        templates: Templates::Honour,
+    });
+    let line = json!(shown);
+    assert_eq!((&line["pmtu-discovery"], &line["mss-clamp"]), (&json!(false), &json!(1400)));
+    let drain = json!({ "since": 1.0, "then": "keep", "templates": "honour" });
+    assert_eq!(line["destinations"][0]["drain"], drain);
+    assert_eq!(serde_json::from_value::<ServiceStatus>(line).unwrap(), shown);
+}
+
+#[test]
 fn events_name_themselves() {
     let bodies = [
         EventBody::Started { version: "1".to_owned() },
         EventBody::DestinationAdded { service: "web".to_owned(), address: address("198.19.1.11:80") },
         EventBody::EventsLost { count: 3 },
+        EventBody::DrainProgress {
+            service: "web".to_owned(),
+            address: address("198.19.1.11:80"),
+            connections: 7,
+            remaining: Some(2.5),
+        },
+        EventBody::DrainFinished {
+            service: "web".to_owned(),
+            address: address("198.19.1.11:80"),
+            end: DrainEnd::CalledOff,
+            connections: 7,
+        },
+        EventBody::FloodEntered { worker: 1, rate: 300_000 },
+        EventBody::FloodLeft { worker: 1, lasted: 12.5 },
+        EventBody::TableFull { connections: 1000 },
+        EventBody::TableRoom { connections: 900, refused: 3 },
         EventBody::VipConflict {
             address: [198, 18, 0, 100].into(),
             interface: "d0".to_owned(),
@@ -372,7 +478,7 @@ proptest! {
     fn no_arguments_break_the_reader(
         op in proptest::sample::select(OpName::ALL),
         keys in proptest::collection::vec(
-            ("(service|name|listen|address|weight|toml|config|limit|since|timeouts|destination|x)",
+            ("(service|name|listen|address|weight|toml|config|limit|since|timeouts|destination|client|then|deadline|sorry|x)",
              r#"(null|-?[1-9][0-9]{0,21}|"[^"\\\x00-\x1f]{0,20}"|\[1\]|\{"tcp":"5s"\}|true|1\.5)"#),
             0..4,
         ),

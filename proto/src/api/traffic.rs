@@ -53,11 +53,15 @@ pub struct Rates {
 
 /// Totals and rates together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Stats {
     /// Since the director's start.
     pub totals: Totals,
     /// Now.
     pub rates: Rates,
+    /// Since `stats.mark` was asked for last, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_mark: Option<Totals>,
 }
 
 /// The answer to `stats.show`.

@@ -25,6 +25,8 @@ vocabulary! {
         DestinationSet = "destination.set",
         /// Removes a destination from its service.
         DestinationRemove = "destination.remove",
+        /// Takes no new connections to a destination, and ends those that it has by a deadline.
+        DestinationDrain = "destination.drain",
         /// Replaces the whole configuration, atomically.
         ConfigApply = "config.apply",
         /// Says what `config.apply` would change, and changes nothing.
@@ -35,8 +37,18 @@ vocabulary! {
         ConfigReload = "config.reload",
         /// Totals and rates of services and destinations.
         StatsShow = "stats.show",
+        /// Begins to count anew beside the totals, for those who want numbers since a moment.
+        StatsMark = "stats.mark",
+        /// The timeouts of services that do not set their own.
+        TimeoutsShow = "timeouts.show",
+        /// Changes the named timeouts of services that do not set their own.
+        TimeoutsSet = "timeouts.set",
         /// A page of connection entries.
         ConnectionsList = "connections.list",
+        /// A page of persistence templates.
+        StickyList = "sticky.list",
+        /// Forgets persistence templates; their connections go on.
+        StickyClear = "sticky.clear",
         /// The neighbours that packets can be sent to.
         NeighboursList = "neighbours.list",
         /// The workers with their queues and frames.
@@ -100,12 +112,22 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Whether a destination is given connections.
+    /// Whether a destination is given connections, and why not. When several hold, the last in this order is shown.
     DestinationState, "state of a destination" {
         /// It is.
         Up = "up",
         /// Its weight is 0: no new ones, existing ones go on.
         Quiesced = "quiesced",
+        /// Its thresholds or its limit say that it has enough connections.
+        Overloaded = "overloaded",
+        /// It is a backup, and enough others are usable.
+        Standby = "standby",
+        /// Its health checks fail.
+        Down = "down",
+        /// The operator drains it: no new ones, existing ones end.
+        Drain = "drain",
+        /// The operator has taken it out.
+        Maint = "maint",
         /// It is removed, and connections of it still go on.
         Removed = "removed",
     }

@@ -37,7 +37,7 @@ pub(crate) use near::near;
 pub(crate) use read_service::{destination_keys, service as read_service};
 pub(crate) use reader::Reader;
 pub(crate) use tree::Node;
-pub(crate) use value::{bare, quote, serde_as_string};
+pub(crate) use value::{bare, quote, serde_as_string, whole_secs};
 pub(crate) use words::{unknown_word, vocabulary};
 
 use toml::de::DeTable;

@@ -263,6 +263,12 @@ impl From<crate::wire::eth::BadMac> for ReadError {
     }
 }
 
+impl From<crate::wire::flow::UnknownProto> for ReadError {
+    fn from(_: crate::wire::flow::UnknownProto) -> ReadError {
+        ReadError::Not("a protocol", "write tcp or udp")
+    }
+}
+
 impl From<std::net::AddrParseError> for ReadError {
     fn from(_: std::net::AddrParseError) -> ReadError {
         ReadError::Not("an address", "write an IPv4 or IPv6 address, not a name")

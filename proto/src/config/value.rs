@@ -131,7 +131,7 @@ impl FromStr for Duration {
 serde_as_string!(Duration);
 
 /// A duration as whole seconds between two bounds, rounded up.
-pub(super) fn whole_secs(duration: Duration, least: u32, most: u32, what: &str) -> Result<u32, ValueError> {
+pub(crate) fn whole_secs(duration: Duration, least: u32, most: u32, what: &str) -> Result<u32, ValueError> {
     let bounds = u64::from(least) * 1000..=u64::from(most) * 1000;
     match u32::try_from(duration.as_millis().div_ceil(1000)) {
         Ok(secs) if bounds.contains(&duration.as_millis()) => Ok(secs),

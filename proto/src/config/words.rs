@@ -154,8 +154,10 @@ vocabulary! {
 
 vocabulary! {
     /// What the operator intends a destination to do. Whether it can is health's, and kept apart.
+    #[derive(Default)]
     Intent, "state" {
         /// To serve, the default.
+        #[default]
         Ready = "ready",
         /// To take no new connection and finish those that it has.
         Drain = "drain",

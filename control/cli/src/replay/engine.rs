@@ -147,6 +147,7 @@ impl Engine {
             | Op::DestinationAdd { .. }
             | Op::DestinationSet { .. }
             | Op::DestinationRemove { .. }
+            | Op::TimeoutsSet(_)
             | Op::ConfigApply(_)
             | Op::ConfigPlan(_) => self.desired.request(op)?,
             _ => {

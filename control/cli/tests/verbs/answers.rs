@@ -18,6 +18,8 @@ pub(crate) fn answer(op: &Op) -> Value {
         | Op::DestinationAdd { .. }
         | Op::DestinationSet { .. }
         | Op::DestinationRemove { .. }
+        | Op::DestinationDrain { .. }
+        | Op::TimeoutsSet(_)
         | Op::ConfigApply(_)
         | Op::ConfigReload
         | Op::ConfigPlan(_) => json!({ "as-of": AS_OF, "epoch": 8, "changes": [
@@ -35,6 +37,15 @@ pub(crate) fn answer(op: &Op) -> Value {
         Op::ConnectionsList(_) => {
             json!({ "as-of": AS_OF, "entries": [connection(40_001), connection(40_002)] })
         }
+        Op::StatsMark { .. } => json!({ "as-of": AS_OF, "services": 2 }),
+        Op::TimeoutsShow => {
+            json!({ "as-of": AS_OF, "timeouts": { "tcp": "15m", "tcp-fin": "2m", "udp": "5m" } })
+        }
+        Op::StickyList(_) => json!({ "as-of": AS_OF, "entries": [
+            { "service": "web", "client": "192.0.2.0/24", "destination": "198.19.1.11:8080", "connections": 3,
+              "expires-in": 299.5 },
+        ] }),
+        Op::StickyClear { .. } => json!({ "as-of": AS_OF, "cleared": 1 }),
         Op::NeighboursList => json!({ "as-of": AS_OF, "neighbours": [
             { "address": "198.19.1.11", "mac": "02:00:00:00:01:0b", "interface": "d1", "state": "reachable",
               "origin": "kernel" },

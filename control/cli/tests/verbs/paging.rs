@@ -81,6 +81,7 @@ fn every_filter_is_passed_on() {
         vip: address("198.18.0.100:80"),
         real: address("198.19.1.11"),
         client: address("192.0.2.7:40000"),
+        proto: None,
         state: Some(ConnState::FinWait),
         service: Some("web".into()),
         limit: 1000,
