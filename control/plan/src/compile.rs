@@ -11,24 +11,21 @@
 //!                  Ids, pools, kept
 //! ```
 
+mod build;
+mod wanted;
+
 use crate::dealer::Exhausted;
 use crate::desired::Desired;
-use crate::environment::{Environment, Link};
+use crate::environment::Environment;
 use crate::ids::{DestKey, Fresh, Ids, Place};
 use crate::network;
-use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
-use sheave_pipeline::scheduler::{HashKey, HashOptions, TableSize, Tables};
-use sheave_pipeline::snapshot::{
-    Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Ports, Real, SchedulerKind, Service,
-    Snapshot, SnapshotBuilder, Timeouts, Tunnel,
-};
-use sheave_pipeline::time::Seconds;
+use sheave_pipeline::scheduler::{HashKey, Tables};
+use sheave_pipeline::snapshot::{Method, SchedulerKind, Snapshot, SnapshotBuilder};
 use sheave_proto::config;
 use sheave_proto::wire::flow::Proto;
-use sheave_proto::wire::tunnel::Encapsulation;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use wanted::{Plain, plain_services};
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,92 +211,6 @@ impl Compiler {
         Ok(())
     }
 
-    fn service(&mut self, builder: &mut SnapshotBuilder, service: &Plain<'_>, links: &[Link]) {
-        let (vip, port, proto) = service.place;
-        let (Some(id), Some(listen)) =
-            (self.ids.service(&service.model.name), self.ids.listen(vip, port, proto))
-        else {
-            return;
-        };
-        builder.listen(listen, Listen { service: id, vip, ports: Ports::One(port), proto });
-        for port in answering(service.model, vip, links) {
-            builder.answer(port, vip);
-        }
-        let mut members = Vec::with_capacity(service.destinations.len());
-        for wanted in &service.destinations {
-            let dest = self.destination(builder, wanted.key(id), wanted.weight, proto, links);
-            members.extend(dest.map(|dest| (dest, wanted.weight)));
-        }
-        let pool = members.iter().map(|(dest, _)| *dest).collect();
-        let pool_version = self.pool_version(id, service.scheduler, members);
-        let timeouts = service.timeouts;
-        builder.service(
-            id,
-            Service {
-                name: service.model.name.clone(),
-                scheduler: service.scheduler,
-                timeouts: Timeouts {
-                    tcp: seconds(timeouts.tcp),
-                    tcp_fin: seconds(timeouts.tcp_fin),
-                    udp: seconds(timeouts.udp),
-                },
-                on_removal: on_removal(service.model.on_removal),
-                pool,
-                pool_version,
-                backup_below: 1,
-                sorry: None,
-                slow_start: Seconds(0),
-            },
-        );
-    }
-
-    fn destination(
-        &self,
-        builder: &mut SnapshotBuilder,
-        key: DestKey,
-        weight: u32,
-        proto: Proto,
-        links: &[Link],
-    ) -> Option<DestId> {
-        let (id, generation) = self.ids.held(&key)?;
-        let method = key.method();
-        // An address of the director's own is reached through no interface.
-        let own = links.iter().any(|link| link.addresses.iter().any(|a| a.addr() == key.addr));
-        let next_hop = builder.next_hop(key.addr).filter(|_| !own);
-        let real = match method {
-            Method::Nat => self.ids.real(key.addr, key.port, proto),
-            Method::DirectRoute | Method::Tunnel | Method::Local => None,
-        };
-        if let Some(real) = real {
-            builder.real(real, Real { addr: key.addr, port: Some(key.port), proto });
-        }
-        let tunnel = match (method, &next_hop) {
-            (Method::Tunnel, Some(hop)) => builder
-                .source(hop.port, hop.neighbour)
-                .and_then(|source| Tunnel::new(source, key.addr, Encapsulation::Ipip, true)),
-            _ => None,
-        };
-        builder.destination(
-            id,
-            Destination {
-                service: ServiceId(key.service),
-                addr: key.addr,
-                port: Some(key.port),
-                weight,
-                limits: Limits::default(),
-                intent: Intent::Ready,
-                health: Health::Up,
-                backup: false,
-                method,
-                generation,
-                real,
-                next_hop,
-                tunnel,
-            },
-        );
-        Some(id)
-    }
-
     fn pool_version(&mut self, id: ServiceId, scheduler: SchedulerKind, members: Vec<(DestId, u32)>) -> u16 {
         let pool = self.pools.entry(id.0).or_default();
         // Round robin goes on from its last choice, whatever changes around it.
@@ -311,106 +222,4 @@ impl Compiler {
         }
         pool.version
     }
-}
-
-/// A service of the kind that the data path serves so far: one listen with one port.
-#[derive(Debug)]
-struct Plain<'a> {
-    model: &'a config::Service,
-    timeouts: config::Timeouts,
-    place: Place,
-    scheduler: SchedulerKind,
-    destinations: Vec<Wanted>,
-}
-
-/// A destination with its defaults filled in.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    addr: IpAddr,
-    port: u16,
-    method: Method,
-    weight: u32,
-}
-
-impl Wanted {
-    fn key(&self, service: ServiceId) -> DestKey {
-        DestKey::new(service, self.addr, self.port, self.method)
-    }
-}
-
-fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, CompileError> {
-    let config = desired.config();
-    let refused = |service: &config::Service| CompileError::NotValidated { object: service.label() };
-    config.services.iter().map(|service| plain(config, service).ok_or_else(|| refused(service))).collect()
-}
-
-fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Plain<'a>> {
-    let [listen] = service.listens[..] else { return None };
-    let place = (listen.addr, listen.ports.single()?, listen.proto);
-    let destinations = service.destinations.iter().map(|destination| {
-        Some(Wanted {
-            addr: destination.address.addr,
-            port: destination.address.port_under(listen.ports)?,
-            method: method(service.forward_of(destination))?,
-            weight: destination.weight.get(),
-        })
-    });
-    Some(Plain {
-        model: service,
-        timeouts: config.timeouts_of(service),
-        place,
-        scheduler: scheduler(service.scheduler)?,
-        destinations: destinations.collect::<Option<_>>()?,
-    })
-}
-
-/// The interfaces on which a VIP is answered and announced: the one that the service names, or those with a
-/// connected network over it.
-fn answering(service: &config::Service, vip: IpAddr, links: &[Link]) -> Vec<PortId> {
-    let over = |link: &&Link| match &service.interface {
-        Some(name) => *name == link.name,
-        None => link.addresses.iter().any(|network| network.contains(vip)),
-    };
-    links.iter().filter(over).map(|link| link.port).collect()
-}
-
-fn method(forward: config::Forward) -> Option<Method> {
-    match forward {
-        config::Forward::Nat => Some(Method::Nat),
-        config::Forward::Dr => Some(Method::DirectRoute),
-        config::Forward::Tun => Some(Method::Tunnel),
-        config::Forward::Local => None,
-    }
-}
-
-fn on_removal(policy: config::OnRemoval) -> OnRemoval {
-    match policy {
-        config::OnRemoval::Reset => OnRemoval::Reset,
-        config::OnRemoval::Keep => OnRemoval::Keep,
-        config::OnRemoval::Drop => OnRemoval::Drop,
-    }
-}
-
-fn scheduler(scheduler: config::Scheduler) -> Option<SchedulerKind> {
-    match scheduler {
-        config::Scheduler::Rr => Some(SchedulerKind::Rr),
-        config::Scheduler::Wrr => Some(SchedulerKind::Wrr),
-        config::Scheduler::Lc => Some(SchedulerKind::Lc),
-        config::Scheduler::Wlc => Some(SchedulerKind::Wlc),
-        config::Scheduler::Dh => Some(SchedulerKind::Dh),
-        config::Scheduler::Sh => Some(SchedulerKind::Sh(HashOptions::default())),
-        config::Scheduler::Mh => Some(SchedulerKind::Mh(HashOptions::default(), TableSize::default())),
-        config::Scheduler::Source => Some(SchedulerKind::Source),
-        config::Scheduler::Sed => Some(SchedulerKind::Sed),
-        config::Scheduler::Nq => Some(SchedulerKind::Nq),
-        config::Scheduler::Fo => Some(SchedulerKind::Fo),
-        config::Scheduler::Ovf => Some(SchedulerKind::Ovf),
-        config::Scheduler::Twos => Some(SchedulerKind::Twos),
-        _ => None,
-    }
-}
-
-fn seconds(timeout: config::Timeout) -> Seconds {
-    // 12 h at most, which fits.
-    Seconds(u16::try_from(timeout.as_secs()).unwrap_or(u16::MAX))
 }
