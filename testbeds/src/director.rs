@@ -43,19 +43,25 @@ impl Service {
     /// `web`: HTTP on the VIP's port 80, over all real servers of the lab with weight 1.
     #[must_use]
     pub fn web(lab: &Lab, forward: Method) -> Self {
-        Self::on(lab, "web", "80/tcp", forward, forward.web_port())
+        Self::on(lab, "web", (80, "tcp"), forward, forward.web_port())
     }
 
     /// `echo`: UDP on the VIP's port 7, over all real servers of the lab with weight 1.
     #[must_use]
     pub fn echo(lab: &Lab, forward: Method) -> Self {
-        Self::on(lab, "echo", "7/udp", forward, forward.echo_port())
+        Self::on(lab, "echo", (7, "udp"), forward, forward.echo_port())
     }
 
-    fn on(lab: &Lab, name: &'static str, port: &str, forward: Method, real_port: u16) -> Self {
+    fn on(
+        lab: &Lab,
+        name: &'static str,
+        (port, proto): (u16, &str),
+        forward: Method,
+        real_port: u16,
+    ) -> Self {
         Self {
             name,
-            listen: format!("{}:{port}", crate::addr::VIP),
+            listen: format!("{}/{proto}", lab.vip(port)),
             forward,
             scheduler: "rr",
             destinations: lab.reals.iter().map(|real| (real.at(real_port), 1)).collect(),

@@ -5,7 +5,7 @@
 //! running `sheaved` ([`Director`]), and all of it together ([`Bed`]).
 //!
 //! Invariants:
-//! - Nothing outside namespaces that this process made is touched, and no address outside 198.18.0.0/15 is sent to.
+//! - Nothing outside namespaces that this process made is touched, and no address outside 198.18.0.0/15 and 2001:2::/48 is sent to.
 //! - Whatever is made is removed: on drop, after a panic, on SIGINT and SIGTERM; after a SIGKILL by the next run.
 //! - Waiting is for a condition ([`wait::wait_until`]), never for a time.
 //!
@@ -32,4 +32,4 @@ pub use director::{Director, Service};
 pub use error::{Error, Result};
 pub use netns::Netns;
 pub use process::{Process, run};
-pub use topology::{Lab, Method, Options, Real, addr};
+pub use topology::{Family, Lab, Method, Options, Real, addr};

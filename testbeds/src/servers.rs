@@ -72,7 +72,7 @@ http {{
     access_log off; sendfile on; default_type text/plain;
     keepalive_requests 100000000; keepalive_timeout 1h;
 {paths}    server {{
-        listen 80 backlog=4096; listen 8080 backlog=4096;
+        listen [::]:80 ipv6only=off backlog=4096; listen [::]:8080 ipv6only=off backlog=4096;
         location = / {{ return 200 \"{name}\\n\"; }}
         location / {{ root {root}; }}
     }}

@@ -19,9 +19,12 @@
 //!   from the VIP straight to the client, past the director.
 //! - TUN: as DR, and the outer header is stripped on arrival by a small XDP program (there need not be an ipip device).
 //!
+//! All of it in IPv6 as well, side by side: 2001:2::/64 and 2001:2:0:1::/64 with the same last numbers ([`addr::six`]).
+//! Which family a test's services and real servers have is an option.
+//!
 //! The kernel of `director` routes between its two interfaces as any router does; it knows nothing of the VIP.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::netns::{Netns, Scratch};
@@ -32,7 +35,7 @@ const DECAP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
 
 /// The addresses of the topology.
 pub mod addr {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     /// The client's.
     pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -51,6 +54,33 @@ pub mod addr {
     #[must_use]
     pub const fn real(number: u8) -> Ipv4Addr {
         Ipv4Addr::new(198, 19, 1, 10 + number)
+    }
+
+    /// The IPv6 address beside one of these (RFC 5180 §8 sets the network apart for benchmarks).
+    #[must_use]
+    pub const fn six(ip: Ipv4Addr) -> Ipv6Addr {
+        let [_, _, network, host] = ip.octets();
+        Ipv6Addr::new(0x2001, 2, 0, network as u16, 0, 0, 0, host as u16)
+    }
+}
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// A host's address of this family.
+    #[must_use]
+    pub const fn of(self, ip: Ipv4Addr) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(ip),
+            Self::V6 => IpAddr::V6(addr::six(ip)),
+        }
     }
 }
 
@@ -110,11 +140,22 @@ pub struct Options {
     pub inside_queues: u8,
     /// MTU of all interfaces.
     pub mtu: u16,
+    /// The family of the VIP.
+    pub clients: Family,
+    /// The family in which the director knows the real servers.
+    pub servers: Family,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { reals: 3, outside_queues: 1, inside_queues: 1, mtu: 1500 }
+        Self {
+            reals: 3,
+            outside_queues: 1,
+            inside_queues: 1,
+            mtu: 1500,
+            clients: Family::V4,
+            servers: Family::V4,
+        }
     }
 }
 
@@ -123,8 +164,10 @@ impl Default for Options {
 pub struct Real {
     /// `r1` and so on; what its servers answer with.
     pub name: String,
-    /// Its address on the real servers' network.
+    /// Its IPv4 address on the real servers' network.
     pub ip: Ipv4Addr,
+    /// The family in which the director knows it.
+    pub family: Family,
     /// Where its servers run.
     pub netns: Netns,
     decap: PathBuf,
@@ -175,7 +218,8 @@ impl Lab {
         std::fs::write(&decap, DECAP).map_err(Error::about(decap.display()))?;
         let reals = (1..=options.reals).map(|number| {
             let name = format!("r{number}");
-            Ok(Real { netns: Netns::new(&name)?, ip: addr::real(number), name, decap: decap.clone() })
+            let (netns, ip, family) = (Netns::new(&name)?, addr::real(number), options.servers);
+            Ok(Real { netns, ip, family, name, decap: decap.clone() })
         });
         let lab = Self {
             reals: reals.collect::<Result<_>>()?,
@@ -206,10 +250,10 @@ impl Lab {
         self.scratch.path(name)
     }
 
-    /// The service address that the tests use for HTTP: the VIP, port 80.
+    /// The VIP with this port.
     #[must_use]
     pub fn vip(&self, port: u16) -> SocketAddr {
-        SocketAddr::V4(SocketAddrV4::new(addr::VIP, port))
+        SocketAddr::new(self.options.clients.of(addr::VIP), port)
     }
 
     /// Prepares all real servers for a method.
@@ -260,9 +304,17 @@ impl Lab {
         for key in ["all.rp_filter", "default.rp_filter"] {
             host.sysctl(&format!("net.ipv4.conf.{key}"), "0")?;
         }
+        // Addresses are of use at once (nobody else has them), and nobody is asked for more.
+        for key in ["accept_dad", "accept_ra", "router_solicitations"] {
+            host.sysctl(&format!("net.ipv6.conf.default.{key}"), "0")?;
+        }
+        for key in ["all", "default", "lo"] {
+            host.sysctl(&format!("net.ipv6.conf.{key}.disable_ipv6"), "0")?;
+        }
         let routes = host.name() == self.director.name() || host.name() == self.gateway.name();
         if routes {
             host.sysctl("net.ipv4.ip_forward", "1")?;
+            host.sysctl("net.ipv6.conf.all.forwarding", "1")?;
             // Both networks share one switch; a router that says "there is a shorter way" would be right, and in the way.
             for key in ["all.send_redirects", "default.send_redirects"] {
                 host.sysctl(&format!("net.ipv4.conf.{key}"), "0")?;
@@ -293,7 +345,9 @@ impl Lab {
             self.connect(&nic(&real.netns, "r0", "br1", &mac, real.ip))?;
         }
         // Clients reach the real servers' network through the director's kernel, as real servers under NAT reach them.
-        self.client.ip(&format!("route add 198.19.1.0/24 via {}", addr::DIRECTOR_OUTSIDE))?;
+        let director = addr::DIRECTOR_OUTSIDE;
+        self.client.ip(&format!("route add 198.19.1.0/24 via {director}"))?;
+        self.client.ip(&format!("route add 2001:2:0:1::/64 via {}", addr::six(director)))?;
         Ok(())
     }
 
@@ -314,6 +368,7 @@ impl Lab {
         }
         self.switch.ip(&format!("link set {port} master {bridge} up"))?;
         host.ip(&format!("addr add {ip}/24 dev {name}"))?;
+        host.ip(&format!("addr add {}/64 dev {name} nodad", addr::six(*ip)))?;
         host.ip(&format!("link set {name} up"))?;
         Ok(())
     }
@@ -323,7 +378,7 @@ impl Real {
     /// The address of one of its servers.
     #[must_use]
     pub fn at(&self, port: u16) -> SocketAddr {
-        SocketAddr::V4(SocketAddrV4::new(self.ip, port))
+        SocketAddr::new(self.family.of(self.ip), port)
     }
 
     /// Prepares it for a method, whatever it was prepared for before.
@@ -331,18 +386,21 @@ impl Real {
     /// # Errors
     /// When the kernel refuses a part.
     pub fn prepare(&self, method: Method) -> Result<()> {
-        let vip = addr::VIP;
-        let has_vip = !self.netns.ip(&format!("addr show dev lo to {vip}"))?.is_empty();
+        let has_vip = !self.netns.ip(&format!("addr show dev lo to {}", addr::VIP))?.is_empty();
         let silent = if method == Method::Nat { ["0", "0"] } else { ["1", "2"] };
         self.netns.sysctl("net.ipv4.conf.all.arp_ignore", silent[0])?;
         self.netns.sysctl("net.ipv4.conf.all.arp_announce", silent[1])?;
-        match (method, has_vip) {
-            (Method::Nat, true) => drop(self.netns.ip(&format!("addr del {vip}/32 dev lo"))?),
-            (Method::Dr | Method::Tun, false) => drop(self.netns.ip(&format!("addr add {vip}/32 dev lo"))?),
-            _ => {}
-        }
         let router = if method == Method::Nat { addr::DIRECTOR_INSIDE } else { addr::GATEWAY_INSIDE };
-        self.netns.ip(&format!("route replace default via {router}"))?;
+        for family in [Family::V4, Family::V6] {
+            let (vip, router) = (family.of(addr::VIP), family.of(router));
+            match (method, has_vip) {
+                (Method::Nat, true) => drop(self.netns.ip(&format!("addr del {vip} dev lo"))?),
+                // Of neighbours that ask for an IPv6 address, a host hears on the interface that has it.
+                (Method::Dr | Method::Tun, false) => drop(self.netns.ip(&format!("addr add {vip} dev lo"))?),
+                _ => {}
+            }
+            self.netns.ip(&format!("route replace default via {router}"))?;
+        }
         self.decapsulate(method == Method::Tun)
     }
 

@@ -1,6 +1,6 @@
 //! A UDP client: sends numbered datagrams and checks what comes back.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::{Error, Netns, Result};
@@ -23,7 +23,11 @@ impl UdpClient {
     /// When the port is taken.
     pub fn open(netns: &Netns, port: Option<u16>, target: SocketAddr) -> Result<Self> {
         let open = || {
-            let socket = UdpSocket::bind(("0.0.0.0", port.unwrap_or(0)))?;
+            let any = match target {
+                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let socket = UdpSocket::bind((any, port.unwrap_or(0)))?;
             socket.connect(target)?;
             socket.set_read_timeout(Some(TIMEOUT))?;
             Ok::<_, std::io::Error>(socket)

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sheave_testbeds::Family::{V4, V6};
 use sheave_testbeds::http::{After, HttpConn};
 use sheave_testbeds::udp::UdpClient;
-use sheave_testbeds::{Bed, Director, Lab, Method, Service, run, servers};
+use sheave_testbeds::{Bed, Director, Family, Lab, Method, Options, Service, run, servers};
 
 /// Connections that are open at once in the test of many.
 const MANY: usize = 200;
@@ -81,8 +82,9 @@ fn holds_many(bed: &Bed) {
     assert!(counts.values().all(|n| (66..=67).contains(n)) && counts.len() == 3, "{counts:?}");
 }
 
-fn all_of(method: Method) {
-    let bed = Bed::start(method).expect("bed");
+fn all_of(method: Method, clients: Family, servers: Family) {
+    let options = Options { clients, servers, ..Options::default() };
+    let bed = Bed::start_with(method, options, "").expect("bed");
     closes(&bed);
     keeps_alive(&bed);
     echoes(&bed);
@@ -92,17 +94,42 @@ fn all_of(method: Method) {
 
 #[test]
 fn nat() {
-    all_of(Method::Nat);
+    all_of(Method::Nat, V4, V4);
+}
+
+#[test]
+fn nat_ipv6() {
+    all_of(Method::Nat, V6, V6);
 }
 
 #[test]
 fn direct_routing() {
-    all_of(Method::Dr);
+    all_of(Method::Dr, V4, V4);
+}
+
+#[test]
+fn direct_routing_ipv6() {
+    all_of(Method::Dr, V6, V6);
 }
 
 #[test]
 fn tunnelling() {
-    all_of(Method::Tun);
+    all_of(Method::Tun, V4, V4);
+}
+
+#[test]
+fn tunnelling_ipv6() {
+    all_of(Method::Tun, V6, V6);
+}
+
+#[test]
+fn tunnelling_ipv4_in_ipv6() {
+    all_of(Method::Tun, V4, V6);
+}
+
+#[test]
+fn tunnelling_ipv6_in_ipv4() {
+    all_of(Method::Tun, V6, V4);
 }
 
 /// One service whose three destinations are reached by three methods.

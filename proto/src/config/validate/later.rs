@@ -20,9 +20,6 @@ const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
 
 const SERVICE: &[Later<Service>] = &[
-    ("listen", "listen on an IPv4 address", |s| {
-        each(s.listens.iter().filter(|l| l.addr.is_ipv6()).map(|l| format!("the IPv6 listen {l} is")))
-    }),
     ("listen", "write one service for each port", |s| {
         each(
             s.listens.iter().filter(|l| l.ports.single().is_none()).map(|l| format!("ports {} are", l.ports)),
@@ -45,7 +42,6 @@ const SERVICE: &[Later<Service>] = &[
 ];
 
 const DESTINATION: &[Later<Destination>] = &[
-    ("address", "use an IPv4 address", |d| when(d.address.addr.is_ipv6(), "an IPv6 destination is")),
     ("forward", "use nat, dr or tun", |d| when(d.forward == Some(Forward::Local), "forward local is")),
     ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gre), "tunnel gre is")),
     ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gue), "tunnel gue is")),

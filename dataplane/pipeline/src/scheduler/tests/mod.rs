@@ -52,11 +52,8 @@ impl Bench {
         let reals = u8::try_from(weights.len()).expect("few");
         let mut site = Site::with(Proto::Tcp, Method::DirectRoute, reals);
         site.services[0].scheduler = scheduler;
-        let flow = Pick {
-            client: Ipv4Addr::new(192, 0, 2, 1).into(),
-            client_port: 1024,
-            vip: site.services[0].vip,
-        };
+        let flow =
+            Pick { client: Ipv4Addr::new(192, 0, 2, 1).into(), client_port: 1024, vip: site.services[0].vip };
         let mut bench = Bench {
             snapshot: site.snapshot(),
             site,
