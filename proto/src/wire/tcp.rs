@@ -181,6 +181,16 @@ impl<'a> HeaderMut<'a> {
         delta
     }
 
+    /// Replaces the window, not scaled, by what `f` makes of it and returns the change, as
+    /// [`HeaderMut::rewrite_seq`].
+    #[inline]
+    pub fn rewrite_window(&mut self, f: impl FnOnce(u16) -> u16) -> Delta {
+        let old = WINDOW.get_u16(self.0);
+        let new = f(old);
+        WINDOW.set_u16(self.0, new);
+        Delta::NONE.word(old, new)
+    }
+
     /// Brings the checksum in step with changes to the segment or its addresses.
     #[inline]
     pub fn update_checksum(&mut self, delta: Delta) {

@@ -125,31 +125,45 @@ fn lower(header: &mut [u8], at: usize, max: u16) -> Delta {
     Delta::NONE.word_at(at, old, new)
 }
 
-/// Adds `by`, modulo 2^32, to every edge of the selective acknowledgements in a segment whose acknowledgement
-/// number is shifted alike, and returns the change.
+/// A 32-bit number in an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// An edge of a selective acknowledgement: what is added to the acknowledgement number is added to it.
+    SackEdge,
+    /// The sender's timestamp.
+    Timestamp,
+    /// The timestamp of the other side that it echoes.
+    TimestampEcho,
+}
+
+/// Replaces every such number in a segment by what `f` makes of it, and returns the change.
 #[inline]
-pub fn shift_sack(segment: &mut [u8], by: u32) -> Delta {
+pub fn rewrite_numbers(segment: &mut [u8], mut f: impl FnMut(Number, u32) -> u32) -> Delta {
     let len = header(segment).len();
     let header = segment.get_mut(..len).unwrap_or_default();
     let (mut delta, mut at) = (Delta::NONE, HEADER_LEN);
     while let Some((kind, value, end)) = find(header, at) {
         at = end;
-        if kind == kind::SACK {
-            for edge in (value..end).step_by(4).filter(|edge| edge + 4 <= end) {
-                delta = delta.and(shift(header, edge, by));
-            }
+        let numbers = match (kind, end - value) {
+            (kind::SACK, _) => [Number::SackEdge; 2],
+            (kind::TIMESTAMPS, 8) => [Number::Timestamp, Number::TimestampEcho],
+            _ => continue,
+        };
+        let places = (value..end).step_by(4).filter(|place| place + 4 <= end);
+        for (place, number) in places.zip(numbers.into_iter().cycle()) {
+            delta = delta.and(rewrite_number(header, place, |old| f(number, old)));
         }
     }
     delta
 }
 
-/// Adds `by` to the 32-bit number at `at`.
-fn shift(header: &mut [u8], at: usize, by: u32) -> Delta {
+/// Replaces the 32-bit number at `at`.
+fn rewrite_number(header: &mut [u8], at: usize, f: impl FnOnce(u32) -> u32) -> Delta {
     let Some(field) = header.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else {
         return Delta::NONE;
     };
     let old = *field;
-    *field = u32::from_be_bytes(old).wrapping_add(by).to_be_bytes();
+    *field = f(u32::from_be_bytes(old)).to_be_bytes();
     let ([a, b, c, d], [e, f, g, h]) = (old, *field);
     Delta::NONE.word_at(at, u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f])).word_at(
         at,

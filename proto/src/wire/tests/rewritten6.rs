@@ -111,7 +111,8 @@ proptest! {
         let mut bytes = packet.build();
         let before = bytes.clone();
         let segment = &mut bytes[packet.ip_len()..];
-        let delta = tcp_options::clamp_mss(segment, max).and(tcp_options::shift_sack(segment, by));
+        let numbers = tcp_options::rewrite_numbers(segment, |_, old| old.wrapping_add(by));
+        let delta = tcp_options::clamp_mss(segment, max).and(numbers);
         let mut header = tcp::HeaderMut::new(segment).unwrap();
         header.update_checksum(delta);
         let end = 20 + packet.upper.tcp_options.len();

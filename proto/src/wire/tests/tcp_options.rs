@@ -50,7 +50,7 @@ fn stops_at_the_first_option_that_does_not_fit() {
     for len in 0..SYN.len() {
         assert_eq!(kinds(&SYN[..len]), []);
         assert_eq!(clamp_mss(&mut { SYN }[..len], 1), Delta::NONE);
-        assert_eq!(shift_sack(&mut { SYN }[..len], 1), Delta::NONE);
+        assert_eq!(rewrite_numbers(&mut { SYN }[..len], |_, old| old + 1), Delta::NONE);
     }
 }
 
@@ -86,15 +86,41 @@ fn shifts_selective_acknowledgements_wherever_they_lie() {
         options.extend([5, 18, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
         options.resize(24, 0);
         let mut segment = with(&options, b"odd");
-        let delta = shift_sack(&mut segment, 3);
+        let delta = rewrite_numbers(&mut segment, |number, old| {
+            assert_eq!(number, Number::SackEdge);
+            old.wrapping_add(3)
+        });
         let at = HEADER_LEN + before + 2;
         assert_eq!(segment[at..at + 16], [0, 0, 0, 1, 0, 0, 0, 4, 1, 2, 3, 7, 5, 6, 7, 11]);
         HeaderMut::new(&mut segment).unwrap().update_checksum(delta);
         assert!(checksum_ok(&segment), "after {before}");
     }
     let mut cut = with(&[5, 8, 0, 0, 0, 1, 9, 9], &[]);
-    let _ = shift_sack(&mut cut, 1);
+    let _ = rewrite_numbers(&mut cut, |_, old| old + 1);
     assert_eq!(cut[20..], [5, 8, 0, 0, 0, 2, 9, 9], "half an edge is none");
+}
+
+#[test]
+fn rewrites_every_timestamp_wherever_it_lies() {
+    for before in 0..4 {
+        let mut options = vec![1; before];
+        options.extend([8, 10, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 8, 6, 7, 7, 7, 7]);
+        options.extend([8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+        options.resize(32, 0);
+        let mut segment = with(&options, b"odd");
+        let delta = rewrite_numbers(&mut segment, |number, old| match number {
+            Number::Timestamp => old - 1,
+            Number::TimestampEcho => old.wrapping_add(2),
+            Number::SackEdge => panic!("there is none"),
+        });
+        let at = HEADER_LEN + before;
+        assert_eq!(
+            segment[at..at + 26],
+            [8, 10, 0, 0, 0, 0, 0, 0, 0, 1, 8, 6, 7, 7, 7, 7, 8, 10, 1, 2, 3, 3, 5, 6, 7, 10]
+        );
+        HeaderMut::new(&mut segment).unwrap().update_checksum(delta);
+        assert!(checksum_ok(&segment), "after {before}");
+    }
 }
 
 #[test]
@@ -102,8 +128,10 @@ fn sequence_numbers_change_with_their_checksum() {
     let mut segment = with(&[], b"payload");
     let mut header = HeaderMut::new(&mut segment).unwrap();
     let delta = header.rewrite_seq(0xfffe_fdfc).and(header.rewrite_ack(0x0102_0304));
+    let delta = delta.and(header.rewrite_window(|old| !old));
     header.rewrite_dport(8080, delta);
     assert_eq!(segment[2..12], [0x1f, 0x90, 0xff, 0xfe, 0xfd, 0xfc, 1, 2, 3, 4]);
+    assert_eq!(segment[14..16], [0x05, 0x0f]);
     assert!(checksum_ok(&segment));
 }
 
