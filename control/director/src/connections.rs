@@ -3,16 +3,17 @@
 
 use crate::director::Director;
 use crate::wall;
-use sheave_pipeline::Snapshot;
 use sheave_pipeline::entry::{Entry, State};
 use sheave_pipeline::key::{Key, KeyParts, Side};
 use sheave_pipeline::snapshot::{Destination, Listen, Method, Ports};
 use sheave_pipeline::tcp_state::TcpState;
 use sheave_pipeline::time::Tick;
+use sheave_pipeline::{Shared, Snapshot, tables};
 use sheave_proto::api::{ConnState, Connection, ConnectionFilter, ConnectionPage, ErrorCode, ErrorReply};
 use sheave_proto::config::{DestAddr, Forward};
 use sheave_table::Payload;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Buckets that one request looks at, at most.
 const BUCKETS: u64 = 65_536;
@@ -56,7 +57,7 @@ pub(crate) fn page(director: &mut Director, filter: &ConnectionFilter) -> Result
     };
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let tick = director.now.tick();
-    let tables = director.dataplane.shared.tables;
+    let shared = Arc::clone(&director.dataplane.shared);
     let snapshot = director.current.pin();
     let mut entries: Vec<Connection> = Vec::new();
     let mut place = Some(start);
@@ -66,29 +67,35 @@ pub(crate) fn page(director: &mut Director, filter: &ConnectionFilter) -> Result
         && entries.len() < limit
     {
         left -= 1;
-        let mut found: Vec<(Key, Payload)> = Vec::new();
-        let next = tables.scan(at.bucket, 1, |_, key, payload| found.push((key, payload)));
+        let mut found: Vec<(tables::Place, Key, Payload)> = Vec::new();
+        let next = shared.tables.scan(at.bucket, 1, |place, key, payload| found.push((place, key, payload)));
         place = next.map(|bucket| Place { bucket, skip: 0 });
-        for (n, (key, payload)) in found.into_iter().enumerate().skip(at.skip) {
+        for (n, found) in found.into_iter().enumerate().skip(at.skip) {
             if entries.len() == limit {
                 place = Some(Place { bucket: at.bucket, skip: n });
                 break;
             }
-            let shown = connection(&snapshot, key, payload, tick);
+            let shown = connection(&shared, &snapshot, found, tick);
             entries.extend(shown.filter(|c| passes(c, filter, wanted.as_deref())));
         }
     }
     Ok(ConnectionPage { as_of: wall::now(), entries, cursor: place.map(Place::write) })
 }
 
-fn connection(snapshot: &Snapshot, key: Key, payload: Payload, now: Tick) -> Option<Connection> {
+fn connection(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    (place, key, payload): (tables::Place, Key, Payload),
+    now: Tick,
+) -> Option<Connection> {
     let parts = KeyParts::of(key);
     // The reply's entry only leads to this one.
     let Side::In(listen) = parts.side else { return None };
     let listen: Listen = *snapshot.listen(listen)?;
     let entry = Entry::from(payload);
+    let home = shared.side.home_of(shared.tables, (place, &key), entry)?;
     let destination: Destination =
-        *snapshot.destination(entry.destination).filter(|d| d.generation == entry.generation)?;
+        *snapshot.destination(home.destination).filter(|d| d.generation == home.generation)?;
     let service = snapshot.service(listen.service)?;
     let vport = match listen.ports {
         Ports::One(port) => port,

@@ -5,6 +5,7 @@
 
 use sheave_frame::PoolId;
 use sheave_io::{FrameSize, PassPath, PortSet, Umem};
+use sheave_pipeline::side::SideRecords;
 use sheave_pipeline::tables::Tables;
 use sheave_pipeline::{Pipeline, Punt, Resolve, Settings, Shared, Snapshot, counters};
 use sheave_proto::config;
@@ -89,6 +90,7 @@ impl Dataplane {
         let region = Region::create(&RegionConfig {
             narrow_slots: Narrow::slots_for(connections),
             wide_slots: Wide::slots_for(connections),
+            side_records: SideRecords::records_for(connections),
             seed,
             ids_bytes: IDS_BYTES,
             ..RegionConfig::default()
@@ -98,7 +100,8 @@ impl Dataplane {
         let umem = Umem::new(FRAMES, workers, FrameSize::B4096).map_err(named("frame memory"))?;
         let wide =
             region.wide().ok_or_else(|| io::Error::other("connection table: not as it was asked for"))?;
-        let shared = Arc::new(Shared::new(Tables { narrow: region.narrow(), wide }));
+        let tables = Tables { narrow: region.narrow(), wide };
+        let shared = Arc::new(Shared::new(tables, SideRecords(region.side())));
         let publisher = Publisher::new(Box::default(), setup.cores.len() + 1);
         let own = publisher.reader().ok_or_else(|| io::Error::other("no place for a reader"))?;
         let mut dataplane = Dataplane {

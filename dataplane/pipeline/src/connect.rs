@@ -20,6 +20,7 @@ use crate::packet::Packet;
 use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
+use crate::side::Home;
 use crate::snapshot::{Destination, Method};
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
@@ -118,7 +119,8 @@ impl<'a> Context<'a> {
             // Gone already if the connection was ended at once, by a worker with a newer snapshot.
             let _gone = self.tables().update(reply, tentative, Reply { of, tentative: false }.payload());
         }
-        self.keeper().opened(Connection { place, key: packet.key, payload });
+        let home = Home { destination: chosen.id, generation: chosen.destination.generation };
+        self.keeper().opened(Connection { place, key: packet.key, payload }, home);
         self.count_connection(chosen.service, chosen.id);
         Step::To(chosen.id, chosen.destination)
     }

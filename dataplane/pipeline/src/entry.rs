@@ -8,6 +8,7 @@
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
 //!  | spare |  generation  |     destination     |  flags  | state  |   tick of last use  |
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
+//!          |  index of a side record, with SIDE |
 //!
 //!  out-entry (NAT)
 //!
@@ -26,7 +27,7 @@ use crate::snapshot::Timeouts;
 use crate::tables::Place;
 use crate::tcp_state::TcpState;
 use crate::time::{Seconds, Tick};
-use sheave_table::Payload;
+use sheave_table::{Payload, RecordId};
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +90,8 @@ impl Flags {
     pub const NONE: Flags = Flags(0);
     /// The real server's packets do not pass the director (DR, TUN).
     pub const NO_OUTPUT: Flags = Flags(1);
-    /// The destination field is the index of a side record.
+    /// Destination and generation are in a side record, whose index is in their place ([`crate::side`]): for as long
+    /// as the entry lives.
     pub const SIDE: Flags = Flags(1 << 1);
     /// Belongs to a persistence template or another connection.
     pub const CONTROLLED: Flags = Flags(1 << 2);
@@ -104,6 +106,12 @@ impl Flags {
     #[inline]
     pub const fn contains(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub const fn intersects(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
     }
 
     /// These and `flags`.
@@ -128,9 +136,9 @@ pub struct Entry {
     pub state: State,
     /// Its flags.
     pub flags: Flags,
-    /// Where it goes.
+    /// Where it goes; without a meaning of its own with [`Flags::SIDE`].
     pub destination: DestId,
-    /// Which life of that destination.
+    /// Which life of that destination; likewise.
     pub generation: Generation,
 }
 
@@ -150,6 +158,25 @@ impl Entry {
                 | (u64::from(self.destination.0) << DESTINATION_AT)
                 | (u64::from(self.generation.0) << GENERATION_AT),
         )
+    }
+
+    /// Its side record.
+    #[inline]
+    pub fn record(self) -> Option<RecordId> {
+        let index = (u32::from(self.generation.0) << DestId::BITS) | u32::from(self.destination.0);
+        self.flags.contains(Flags::SIDE).then(|| RecordId::from_index(index)).flatten()
+    }
+
+    /// The same entry with a side record, which says where it goes instead.
+    #[expect(clippy::cast_possible_truncation, reason = "the index is cut in two")]
+    pub fn with_record(self, record: RecordId) -> Entry {
+        let index = record.index();
+        Entry {
+            flags: self.flags.with(Flags::SIDE),
+            destination: DestId(index as u16),
+            generation: Generation((index >> DestId::BITS) as u8),
+            ..self
+        }
     }
 
     /// Whether its destination counts it as active; `None` when it counts it no more.
@@ -236,6 +263,20 @@ mod tests {
                 generation: Generation(generation),
             };
             prop_assert_eq!(Entry::from(entry.payload()), entry);
+        }
+
+        #[test]
+        fn the_index_of_a_record_reads_back(index in 0u32..(1 << RecordId::BITS) - 1, dest: u16) {
+            let plain = Entry {
+                tick: Tick(7), state: State::Udp, flags: Flags::ASSURED, destination: DestId(dest),
+                generation: Generation(3),
+            };
+            prop_assert_eq!(plain.record(), None);
+            let record = RecordId::from_index(index).expect("24 bits");
+            let entry = Entry::from(plain.with_record(record).payload());
+            prop_assert_eq!(entry.record(), Some(record));
+            prop_assert_eq!((entry.tick, entry.state), (plain.tick, plain.state));
+            prop_assert!(entry.flags.contains(Flags::ASSURED));
         }
 
         #[test]

@@ -37,3 +37,8 @@ id!(
 /// makes its entries invalid at their next look-up, without a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Generation(pub u8);
+
+impl DestId {
+    /// Bits of the number.
+    pub const BITS: u32 = u16::BITS;
+}

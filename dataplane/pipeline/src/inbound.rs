@@ -3,7 +3,7 @@
 use crate::answer::Problem;
 use crate::connect::Chosen;
 use crate::context::{Account, Context};
-use crate::entry::{Flags, State};
+use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
 use crate::keeper::{Connection, destination_of};
 use crate::packet::Packet;
@@ -94,7 +94,8 @@ impl<'a> Context<'a> {
             self.keeper().retire(connection);
             return Step::Again;
         }
-        let Some(destination) = destination_of(self.snapshot, served.id, entry) else {
+        let Some((id, destination)) = destination_of(self.shared, self.snapshot, served.id, &connection)
+        else {
             return self.orphaned(packet, served, connection);
         };
         if packet.proto == Proto::Tcp && packet.opens() && is_over(entry.state, entry.flags) {
@@ -106,7 +107,7 @@ impl<'a> Context<'a> {
         }
         let seen = if entry.flags.contains(Flags::NO_OUTPUT) { Seen::InOnly } else { Seen::In };
         match self.touch(connection, packet, seen) {
-            Ok(()) => Step::To(entry.destination, destination),
+            Ok(()) => Step::To(id, destination),
             Err(Gone) => Step::Again,
         }
     }
@@ -115,6 +116,10 @@ impl<'a> Context<'a> {
     #[cold]
     fn orphaned(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
         let reset = packet.flags.contains(TcpFlags::RST);
+        let entry = connection.entry();
+        if entry.flags.contains(Flags::SIDE) && !self.still(&connection) {
+            return Step::Again;
+        }
         match served.service.on_removal {
             _ if packet.opens() => {
                 self.keeper().retire(connection);
@@ -127,6 +132,12 @@ impl<'a> Context<'a> {
             }
             OnRemoval::Keep | OnRemoval::Drop => Step::Refuse(Reason::Removed),
         }
+    }
+
+    /// Whether the entry of a connection with a side record is still there.
+    fn still(&self, connection: &Connection) -> bool {
+        let found = self.tables().confirm(connection.place, &connection.key).map(Entry::from);
+        found.is_some_and(|entry| entry.record() == connection.entry().record())
     }
 
     /// Notes a packet in its connection's entry: when, and what it does to the state.

@@ -3,11 +3,12 @@
 //! Whoever's compare-and-swap wins counts, so that every change is counted once, whichever worker makes it.
 
 use crate::entry::{Entry, Flags, Reply, State};
-use crate::ids::{RealId, ServiceId};
+use crate::ids::{DestId, RealId, ServiceId};
 use crate::key::{Key, KeyParts, Side};
 use crate::live::Live;
 use crate::parse::out_key;
 use crate::pipeline::Shared;
+use crate::side::{Home, Record, SideRecords};
 use crate::snapshot::{Destination, Listen, Service, Snapshot};
 use crate::tables::{Place, Tables};
 use crate::time::Tick;
@@ -16,7 +17,9 @@ use sheave_table::{Payload, Update};
 
 /// The connections as one snapshot sees them at one moment.
 pub(crate) struct Keeper<'a> {
+    shared: &'a Shared,
     tables: Tables,
+    side: SideRecords,
     live: &'a Live,
     snapshot: &'a Snapshot,
     tick: Tick,
@@ -36,16 +39,48 @@ impl Connection {
     pub(crate) fn entry(&self) -> Entry {
         Entry::from(self.payload)
     }
+
+    /// Its side record; `None` when it has none, or is gone by now.
+    pub(crate) fn record(&self, shared: &Shared) -> Option<Record> {
+        shared.side.of(shared.tables, (self.place, &self.key), self.entry())
+    }
 }
 
-/// Where a connection of `service` goes; `None` when that destination was removed or has failed since.
-#[inline]
-pub(crate) fn destination_of(snapshot: &Snapshot, service: ServiceId, entry: Entry) -> Option<&Destination> {
-    if entry.flags.contains(Flags::DETACHED) {
+/// Where a connection of `service` goes; `None` when that destination was removed or has failed since, or the
+/// connection is gone by now.
+#[inline(always)]
+pub(crate) fn destination_of<'s>(
+    shared: &Shared,
+    snapshot: &'s Snapshot,
+    service: ServiceId,
+    connection: &Connection,
+) -> Option<(DestId, &'s Destination)> {
+    let entry = connection.entry();
+    if entry.flags.intersects(Flags::DETACHED.with(Flags::SIDE)) {
+        return destination_aside(shared, snapshot, service, connection);
+    }
+    at_home(snapshot, service, Home { destination: entry.destination, generation: entry.generation })
+}
+
+#[cold]
+#[inline(never)]
+fn destination_aside<'s>(
+    shared: &Shared,
+    snapshot: &'s Snapshot,
+    service: ServiceId,
+    connection: &Connection,
+) -> Option<(DestId, &'s Destination)> {
+    if connection.entry().flags.contains(Flags::DETACHED) {
         return None;
     }
-    let destination = snapshot.destination(entry.destination)?;
-    (destination.generation == entry.generation && destination.service == service).then_some(destination)
+    at_home(snapshot, service, connection.record(shared)?.home)
+}
+
+#[inline(always)]
+fn at_home(snapshot: &Snapshot, service: ServiceId, home: Home) -> Option<(DestId, &Destination)> {
+    let destination = snapshot.destination(home.destination)?;
+    let same = destination.generation == home.generation && destination.service == service;
+    same.then_some((home.destination, destination))
 }
 
 impl<'a> Keeper<'a> {
@@ -55,7 +90,23 @@ impl<'a> Keeper<'a> {
         tick: Tick,
         changes: &'a mut Option<ChangeWriter>,
     ) -> Keeper<'a> {
-        Keeper { tables: shared.tables, live: &shared.live, snapshot, tick, changes }
+        Keeper {
+            shared,
+            tables: shared.tables,
+            side: shared.side,
+            live: &shared.live,
+            snapshot,
+            tick,
+            changes,
+        }
+    }
+
+    fn destination_of(
+        &self,
+        service: ServiceId,
+        connection: &Connection,
+    ) -> Option<(DestId, &'a Destination)> {
+        destination_of(self.shared, self.snapshot, service, connection)
     }
 
     /// Listen and service of a connection.
@@ -75,8 +126,8 @@ impl<'a> Keeper<'a> {
         let connection = Connection { place: reply.of, key: in_key, payload };
         let (listen, _) = self.served(in_key)?;
         // One whose destination is gone still answers to its name; the caller finds out what becomes of it.
-        let same = match destination_of(self.snapshot, listen.service, connection.entry()) {
-            Some(d) => d.real == Some(real) || self.answers_as(d, real, &connection),
+        let same = match self.destination_of(listen.service, &connection) {
+            Some((_, d)) => d.real == Some(real) || self.answers_as(d, real, &connection),
             None => true,
         };
         same.then_some(connection)
@@ -97,9 +148,8 @@ impl<'a> Keeper<'a> {
         reply.tentative
             || self.replied(key, real, reply).is_some_and(|connection| {
                 self.served(connection.key).is_some_and(|(listen, service)| {
-                    let entry = connection.entry();
-                    destination_of(self.snapshot, listen.service, entry).is_some()
-                        && !entry.expired(&service.timeouts, self.tick)
+                    self.destination_of(listen.service, &connection).is_some()
+                        && !connection.entry().expired(&service.timeouts, self.tick)
                 })
             })
     }
@@ -109,10 +159,11 @@ impl<'a> Keeper<'a> {
     pub(crate) fn update(&mut self, connection: Connection, new: Entry) -> Result<(), Update> {
         let old = connection.entry();
         let payload = new.payload();
-        self.tables.update(connection.place, connection.payload, payload)?;
         let (was, is) = (old.counted(), new.counted());
-        if was != is {
-            let live = self.live.destination(old.destination);
+        let home = if was == is { None } else { self.side.home(old) };
+        self.tables.update(connection.place, connection.payload, payload)?;
+        if let Some(Home { destination, .. }) = home {
+            let live = self.live.destination(destination);
             if let Some(active) = was {
                 live.leave(active);
             }
@@ -127,12 +178,12 @@ impl<'a> Keeper<'a> {
     }
 
     /// Counts a connection in that was just published.
-    pub(crate) fn opened(&mut self, connection: Connection) {
+    pub(crate) fn opened(&mut self, connection: Connection, home: Home) {
         let entry = connection.entry();
         if let Some(active) = entry.counted() {
-            let live = self.live.destination(entry.destination);
+            let live = self.live.destination(home.destination);
             live.enter(active);
-            if let Some(destination) = self.snapshot.destination(entry.destination) {
+            if let Some(destination) = self.snapshot.destination(home.destination) {
                 // The mark for the thresholds is set at the moment that they are reached.
                 let _overloaded = live.overloaded(&destination.limits);
             }
@@ -140,26 +191,32 @@ impl<'a> Keeper<'a> {
         self.tell(connection, Payload::default(), connection.payload);
     }
 
-    /// Ends a connection: removes its entries and counts it out. `false` when somebody changed it meanwhile.
+    /// Ends a connection: removes its entries, gives its side record back and counts it out. `false` when somebody
+    /// changed it meanwhile.
     pub(crate) fn retire(&mut self, connection: Connection) -> bool {
+        let entry = connection.entry();
+        let home = self.side.home(entry);
         if self.tables.remove(connection.place, connection.payload).is_err() {
             return false;
         }
-        let entry = connection.entry();
-        if let Some(active) = entry.counted() {
-            self.live.destination(entry.destination).leave(active);
+        if let (Some(active), Some(Home { destination, .. })) = (entry.counted(), home) {
+            self.live.destination(destination).leave(active);
         }
         self.tell(connection, connection.payload, Payload::default());
-        self.retire_reply(connection);
+        self.retire_reply(connection, home);
+        if let Some(record) = entry.record() {
+            self.side.close(record);
+        }
         true
     }
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is
     /// left to the sweep.
-    fn retire_reply(&self, connection: Connection) {
-        let entry = connection.entry();
-        let destination = self.snapshot.destination(entry.destination);
-        let Some(destination) = destination.filter(|d| d.generation == entry.generation) else { return };
+    fn retire_reply(&self, connection: Connection, home: Option<Home>) {
+        let destination = home.and_then(|home| {
+            self.snapshot.destination(home.destination).filter(|d| d.generation == home.generation)
+        });
+        let Some(destination) = destination else { return };
         let (Some(_), Some((listen, _))) = (destination.real, self.served(connection.key)) else { return };
         let parts = KeyParts::of(connection.key);
         let Some(port) = destination.port.or(parts.other_port) else { return };
@@ -202,7 +259,7 @@ impl<'a> Keeper<'a> {
             self.retire(connection);
             return None;
         };
-        let gone = destination_of(self.snapshot, listen.service, entry).is_none();
+        let gone = self.destination_of(listen.service, &connection).is_none();
         if entry.expired(&service.timeouts, self.tick) || (gone && entry.state == State::Udp) {
             self.retire(connection);
             return None;

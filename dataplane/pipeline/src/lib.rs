@@ -25,6 +25,7 @@ pub mod path_mtu;
 pub mod reason;
 pub mod routes;
 pub mod scheduler;
+pub mod side;
 pub mod snapshot;
 pub mod tables;
 pub mod tcp_state;

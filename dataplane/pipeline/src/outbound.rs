@@ -31,10 +31,10 @@ impl Context<'_> {
         if entry.expired(&service.timeouts, self.tick) || listen.proto != packet.proto {
             return self.end(frame, Reason::NoEntry);
         }
-        if destination_of(self.snapshot, listen.service, entry).is_none() {
+        let Some((id, _)) = destination_of(self.shared, self.snapshot, listen.service, &connection) else {
             return self.end(frame, Reason::Removed).of(listen.service);
-        }
-        let named = |verdict: Verdict| verdict.of(listen.service).to(entry.destination);
+        };
+        let named = |verdict: Verdict| verdict.of(listen.service).to(id);
         let client = KeyParts::of(packet.key).client.0;
         if packet.ttl <= 1 {
             return named(self.refuse_reply(frame, packet, Problem::TimeExceeded));
@@ -51,8 +51,8 @@ impl Context<'_> {
         let port = vip_port(listen, &connection);
         match rewrite::nat_out(&mut frame, packet, (listen.vip, port)) {
             Ok(()) => {
-                let (service, destination) = (listen.service, entry.destination);
-                let account = Account { service, destination, outbound: true, bytes: packet.bytes() };
+                let (service, bytes) = (listen.service, packet.bytes());
+                let account = Account { service, destination: id, outbound: true, bytes };
                 self.forward(frame, &hop, account)
             }
             Err(reason) => named(self.end(frame, reason)),

@@ -12,13 +12,14 @@ use crate::output::Output;
 use crate::packet::Packet;
 use crate::parse::{Parsed, parse};
 use crate::scheduler::Rng;
+use crate::side::SideRecords;
 use crate::snapshot::Snapshot;
 use crate::tables::{Seen, Tables};
 use crate::time::Time;
 use crate::verdict::VerdictKind;
 use sheave_frame::{BURST, Burst, FramePool};
-use sheave_table::Table;
 use sheave_table::change::ChangeWriter;
+use sheave_table::{Slab, Table};
 use std::sync::Arc;
 
 /// Who finds out a next hop's hardware address.
@@ -48,21 +49,25 @@ pub struct Settings {
 pub struct Shared {
     /// The connection tables.
     pub tables: Tables,
+    /// What entries have no room for.
+    pub side: SideRecords,
     /// Live state of services and destinations.
     pub live: Live,
 }
 
 impl Shared {
-    /// Over tables that lie elsewhere (in a region).
-    pub fn new(tables: Tables) -> Shared {
-        Shared { tables, live: Live::new() }
+    /// Over tables and records that lie elsewhere (in a region).
+    pub fn new(tables: Tables, side: SideRecords) -> Shared {
+        Shared { tables, side, live: Live::new() }
     }
 
     /// With tables of its own, each for this many connections. Their memory is never given back.
     pub fn on_heap(connections: u64, seed: u64) -> Shared {
         let narrow = Table::on_heap(Table::<1>::slots_for(connections), seed);
         let wide = Table::on_heap(Table::<3>::slots_for(connections), seed);
-        Shared::new(Tables { narrow: Box::leak(Box::new(narrow)), wide: Box::leak(Box::new(wide)) })
+        let side = Slab::on_heap(SideRecords::records_for(connections));
+        let tables = Tables { narrow: Box::leak(Box::new(narrow)), wide: Box::leak(Box::new(wide)) };
+        Shared::new(tables, SideRecords(Box::leak(Box::new(side))))
     }
 }
 

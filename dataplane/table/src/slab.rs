@@ -5,7 +5,8 @@
 //! - Never-used records are not touched, so a large slab costs little until it is used.
 //!
 //! A record's words are plain atomics. What they mean, and when another thread may look, is the owners' affair; the
-//! publication of the entry that points to a record is the natural moment.
+//! publication of the entry that points to a record is the natural moment. Who follows an entry to a record looks at
+//! the entry once more afterwards: while that is there, the record was its own.
 
 use crate::{
     memory::{AtomicWords, Zeroed},
@@ -215,8 +216,9 @@ impl Slab {
         // ORDERING: Relaxed, nothing of the list is used before the exchange.
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
-            // ORDERING: Relaxed, published by the exchange.
-            record.0[0].store(head & INDEX_MASK, Ordering::Relaxed);
+            // ORDERING: Release, with the Acquire of `read` and `word`: who still looks at the record, and finds the
+            // link, also finds that the entry which led there is gone. For the list itself, the exchange publishes it.
+            record.0[0].store(head & INDEX_MASK, Ordering::Release);
             // ORDERING: Release on success, with the Acquire of `pop`: the link, and the last owner's writes.
             match self.head.0.compare_exchange_weak(
                 head,

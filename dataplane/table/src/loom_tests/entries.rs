@@ -188,6 +188,32 @@ fn an_update_brings_along_what_was_written_before() {
     });
 }
 
+/// (b) A record that was read through an entry which is still there afterwards was that entry's, though records are
+/// freed and used again at any moment. 9 is the mark of the entry's own, 7 that of the next owner's.
+#[test]
+fn a_record_belongs_to_the_entry_that_is_still_there() {
+    check(3, || {
+        let (table, slab) = (table(), Arc::new(Slab::on_heap(1)));
+        let record = slab.alloc().unwrap();
+        slab.write(record, [9 << 32; 4]);
+        let handle = insert(&table, X, 1).unwrap();
+        let other = {
+            let (table, slab) = (Arc::clone(&table), Arc::clone(&slab));
+            thread::spawn(move || {
+                table.remove(handle, Payload::new(1)).unwrap();
+                assert!(slab.free(record));
+                let next = slab.alloc().unwrap();
+                slab.write(next, [7 << 32; 4]);
+            })
+        };
+        let words = slab.read(record);
+        if table.confirm(handle, &X) == Some(Payload::new(1)) {
+            assert_eq!(words, [9 << 32; 4]);
+        }
+        other.join().unwrap();
+    });
+}
+
 /// (c) A handle finds its entry or nothing, though the slot is used again with an equal payload.
 #[test]
 fn a_handle_never_finds_the_next_entry_of_its_slot() {
