@@ -1,6 +1,7 @@
 //! All cases.
 
 mod change;
+mod errors;
 mod forward;
 mod refuse;
 mod resolve;
@@ -9,5 +10,8 @@ use super::Case;
 
 /// Every golden case, in the order of their names' appearance here.
 pub(crate) fn all() -> Vec<Case> {
-    [forward::cases(), refuse::cases(), resolve::cases(), change::cases()].into_iter().flatten().collect()
+    [forward::cases(), refuse::cases(), errors::cases(), resolve::cases(), change::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
