@@ -4,14 +4,22 @@ use super::Candidate;
 
 /// The candidate with the smallest load / weight, the first on ties.
 pub(super) fn least<'a>(
-    mut candidates: impl Iterator<Item = Candidate<'a>>,
+    candidates: impl Iterator<Item = Candidate<'a>>,
     load: impl Fn(&Candidate<'a>) -> u64,
 ) -> Option<Candidate<'a>> {
-    let measured = |c: Candidate<'a>| (u128::from(load(&c)), u128::from(c.weight()), c);
-    let first = measured(candidates.next()?);
-    let (.., least) = candidates.map(measured).fold(first, |least, other| {
-        // Crosswise: a load has up to 64 bits, a weight 41.
-        if least.0 * other.1 > other.0 * least.1 { other } else { least }
-    });
-    Some(least)
+    candidates.reduce(|least, other| if exceeds(&least, &other, &load) { other } else { least })
+}
+
+/// The candidate with the largest load / weight, the first on ties.
+pub(super) fn most<'a>(
+    candidates: impl Iterator<Item = Candidate<'a>>,
+    load: impl Fn(&Candidate<'a>) -> u64,
+) -> Option<Candidate<'a>> {
+    candidates.reduce(|most, other| if exceeds(&other, &most, &load) { other } else { most })
+}
+
+/// Whether the quotient of one is larger than that of another. Crosswise: a load has up to 64 bits, a weight 41.
+#[inline]
+fn exceeds<'a>(one: &Candidate<'a>, other: &Candidate<'a>, load: &impl Fn(&Candidate<'a>) -> u64) -> bool {
+    u128::from(load(one)) * u128::from(other.weight()) > u128::from(load(other)) * u128::from(one.weight())
 }

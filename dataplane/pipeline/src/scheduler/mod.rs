@@ -15,8 +15,11 @@ mod excluded;
 mod first;
 mod fo;
 mod hash;
+mod lblc;
+mod lblcr;
 mod lc;
 mod least;
+mod locality;
 mod lrt;
 pub mod maglev;
 mod nq;
@@ -34,6 +37,7 @@ mod wrr;
 
 pub use excluded::Excluded;
 pub use hash::HashKey;
+pub(crate) use locality::Locality;
 pub use maglev::TableSize;
 pub(crate) use prepared::Prepared;
 pub use rng::Rng;
@@ -92,6 +96,12 @@ impl Candidate<'_> {
     fn exceeds_weight(&self) -> bool {
         u64::from(self.live.active()) * slow_start::FULL > self.weight()
     }
+
+    /// Whether it has less than half as many active connections as its weight.
+    #[inline]
+    fn has_less_than_half(&self) -> bool {
+        u64::from(self.live.active()) * 2 * slow_start::FULL < self.weight()
+    }
 }
 
 /// Whether a destination may be given a new connection at all, whoever chooses it: the one place that says so.
@@ -133,6 +143,8 @@ impl<'a> Pool<'a> {
             SchedulerKind::Wrr => wrr::pick(self, rng),
             SchedulerKind::Lc => lc::pick(self),
             SchedulerKind::Wlc => wlc::pick(self),
+            SchedulerKind::Lblc => lblc::pick(self, pick.vip),
+            SchedulerKind::Lblcr => lblcr::pick(self, pick.vip),
             SchedulerKind::Dh => table::pick(self, HashOptions::default(), (pick.vip, 0)),
             SchedulerKind::Sh(options) | SchedulerKind::Mh(options, _) => table::pick(self, options, client),
             SchedulerKind::Source => table::pick(self, table::SOURCE, client),

@@ -3,6 +3,7 @@
 mod eligible;
 mod hashed;
 mod load;
+mod locality;
 mod maglev;
 mod random;
 mod slow_start;
@@ -41,8 +42,9 @@ fn hashed(options: HashOptions) -> [SchedulerKind; 3] {
 
 /// Every scheduler that finds a destination whenever one may be used.
 fn all() -> Vec<SchedulerKind> {
-    use SchedulerKind::{First, Fo, Lc, Lrt, Nq, Ovf, Random, Rr, Sed, Twos, Wlc, Wrr};
-    let mut all = vec![Rr, Wrr, Lc, Wlc, Sed, Nq, Fo, Ovf, Twos, Random(Draws::default()), First, Lrt];
+    use SchedulerKind::{First, Fo, Lblc, Lblcr, Lc, Lrt, Nq, Ovf, Random, Rr, Sed, Twos, Wlc, Wrr};
+    let mut all =
+        vec![Rr, Wrr, Lc, Wlc, Lblc, Lblcr, Sed, Nq, Fo, Ovf, Twos, Random(Draws::default()), First, Lrt];
     all.extend(hashed(FALLBACK));
     all
 }
