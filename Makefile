@@ -98,6 +98,10 @@ fuzz: ## run fuzzers: make fuzz T=wire FUZZ_SECONDS=600 (all targets by default;
 bench: ## time of the packet path in memory (criterion)
 	$(CARGO) bench -p sheave-perf
 
+.PHONY: sim
+sim: ## how evenly each scheduler spreads connections, and how many flows a change moves
+	$(CARGO) run --release -q -p sheave-pipeline --features testing --example spread
+
 .PHONY: perf image
 perf image: ## not there yet: says so and fails
 	@echo "error: make $@: not supported yet: 'make bench' measures the packet path in memory" >&2; exit 2
