@@ -205,8 +205,8 @@ pub enum ServiceVerb {
 /// Settings of a service; what is not given stays as it is, or at its default for a new one.
 #[derive(Debug, Args)]
 pub struct ServiceSettings {
-    /// How destinations are chosen: rr, wrr, lc or wlc [default: wlc]
-    #[arg(long, short)]
+    /// How destinations are chosen: rr, wrr, lc, wlc, ... [default: wlc]
+    #[arg(long, short, value_parser = words(Scheduler::ALL, Scheduler::as_str))]
     pub scheduler: Option<Scheduler>,
     /// Forwarding method of destinations that name none [default: nat]
     #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]

@@ -25,7 +25,7 @@ use sheave_pipeline::snapshot::{Method, SchedulerKind, Snapshot, SnapshotBuilder
 use sheave_proto::config;
 use sheave_proto::wire::flow::Proto;
 use std::collections::{BTreeMap, BTreeSet};
-use wanted::{Plain, plain_services};
+use wanted::{Plain, Terms, plain_services};
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl std::fmt::Display for CompileError {
         match self {
             CompileError::Exhausted(full) => full.fmt(f),
             CompileError::NotValidated { object } => {
-                write!(f, "{object}: not supported yet: use one port and one of rr, wrr, lc, wlc")
+                write!(f, "{object}: not supported yet: use one port")
             }
         }
     }
@@ -170,7 +170,7 @@ impl Compiler {
         }
         for key in self.kept.keys() {
             // Kept only for TCP.
-            self.destination(&mut builder, *key, 0, Proto::Tcp, &links);
+            self.destination(&mut builder, *key, Terms::default(), Proto::Tcp, &links);
         }
         let snapshot = builder.build();
         self.tables = snapshot.tables();

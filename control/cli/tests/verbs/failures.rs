@@ -168,7 +168,7 @@ fn a_wrong_command_line_is_one_line_and_asks_nobody() {
         ),
         (&["destination", "add", "web", "198.19.1.11", "--forward", "masq"], "nat, dr, tun"),
         (&["destination", "add", "web", "198.19.1.11", "--weight", "2147483648"], "2147483648"),
-        (&["service", "add", "198.18.0.100:80/tcp", "--scheduler", "best"], "use one of rr, wrr, lc, wlc"),
+        (&["service", "add", "198.18.0.100:80/tcp", "--scheduler", "best"], "rr, wrr, lc, wlc"),
         (&["connections", "--state", "open"], "established"),
         (
             &["apply", "/nonexistent/new.toml"],

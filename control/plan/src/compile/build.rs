@@ -1,14 +1,13 @@
 //! Services and destinations, written into a snapshot under their numbers.
 
 use super::Compiler;
-use super::wanted::Plain;
+use super::wanted::{Plain, Terms};
 use crate::environment::Link;
 use crate::ids::DestKey;
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
-    Destination, Health, Intent, Limits, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder,
-    Timeouts, Tunnel,
+    Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts, Tunnel,
 };
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
@@ -30,8 +29,8 @@ impl Compiler {
         }
         let mut members = Vec::with_capacity(service.destinations.len());
         for wanted in &service.destinations {
-            let dest = self.destination(builder, wanted.key(id), wanted.weight, proto, links);
-            members.extend(dest.map(|dest| (dest, wanted.weight)));
+            let dest = self.destination(builder, wanted.key(id), wanted.terms, proto, links);
+            members.extend(dest.map(|dest| (dest, wanted.terms.weight)));
         }
         let pool = members.iter().map(|(dest, _)| *dest).collect();
         let pool_version = self.pool_version(id, service.scheduler, members);
@@ -49,7 +48,7 @@ impl Compiler {
                 on_removal: on_removal(service.model.on_removal),
                 pool,
                 pool_version,
-                backup_below: 1,
+                backup_below: service.model.backup_below.get(),
                 sorry: None,
                 slow_start: Seconds(0),
             },
@@ -60,7 +59,7 @@ impl Compiler {
         &self,
         builder: &mut SnapshotBuilder,
         key: DestKey,
-        weight: u32,
+        terms: Terms,
         proto: Proto,
         links: &[Link],
     ) -> Option<DestId> {
@@ -88,11 +87,11 @@ impl Compiler {
                 service: ServiceId(key.service),
                 addr: key.addr,
                 port: Some(key.port),
-                weight,
-                limits: Limits::default(),
-                intent: Intent::Ready,
+                weight: terms.weight,
+                limits: terms.limits,
+                intent: terms.intent,
                 health: Health::Up,
-                backup: false,
+                backup: terms.backup,
                 method,
                 generation,
                 real,

@@ -5,7 +5,7 @@ use crate::desired::Desired;
 use crate::ids::{DestKey, Place};
 use sheave_pipeline::ids::ServiceId;
 use sheave_pipeline::scheduler::{HashOptions, TableSize};
-use sheave_pipeline::snapshot::{Method, SchedulerKind};
+use sheave_pipeline::snapshot::{Draws, Intent, Limits, Method, SchedulerKind};
 use sheave_proto::config;
 use std::net::IpAddr;
 
@@ -25,7 +25,16 @@ pub(super) struct Wanted {
     pub(super) addr: IpAddr,
     pub(super) port: u16,
     pub(super) method: Method,
+    pub(super) terms: Terms,
+}
+
+/// On what terms a destination is given connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
     pub(super) weight: u32,
+    pub(super) limits: Limits,
+    pub(super) intent: Intent,
+    pub(super) backup: bool,
 }
 
 impl Wanted {
@@ -47,43 +56,71 @@ fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Pl
         Some(Wanted {
             addr: destination.address.addr,
             port: destination.address.port_under(listen.ports)?,
-            method: method(service.forward_of(destination))?,
-            weight: destination.weight.get(),
+            method: method(service.forward_of(destination)),
+            terms: terms(destination),
         })
     });
     Some(Plain {
         model: service,
         timeouts: config.timeouts_of(service),
         place,
-        scheduler: scheduler(service.scheduler)?,
+        scheduler: scheduler(service)?,
         destinations: destinations.collect::<Option<_>>()?,
     })
 }
 
-fn method(forward: config::Forward) -> Option<Method> {
-    match forward {
-        config::Forward::Nat => Some(Method::Nat),
-        config::Forward::Dr => Some(Method::DirectRoute),
-        config::Forward::Tun => Some(Method::Tunnel),
-        config::Forward::Local => None,
+fn terms(destination: &config::Destination) -> Terms {
+    Terms {
+        weight: destination.weight.get(),
+        limits: Limits {
+            upper: destination.upper_threshold,
+            lower: destination.lower_threshold,
+            connections: destination.connection_limit,
+        },
+        intent: match destination.state {
+            config::Intent::Ready => Intent::Ready,
+            config::Intent::Drain => Intent::Drain,
+            config::Intent::Maint => Intent::Maint,
+        },
+        backup: destination.backup,
     }
 }
 
-fn scheduler(scheduler: config::Scheduler) -> Option<SchedulerKind> {
-    match scheduler {
-        config::Scheduler::Rr => Some(SchedulerKind::Rr),
-        config::Scheduler::Wrr => Some(SchedulerKind::Wrr),
-        config::Scheduler::Lc => Some(SchedulerKind::Lc),
-        config::Scheduler::Wlc => Some(SchedulerKind::Wlc),
-        config::Scheduler::Dh => Some(SchedulerKind::Dh),
-        config::Scheduler::Sh => Some(SchedulerKind::Sh(HashOptions::default())),
-        config::Scheduler::Mh => Some(SchedulerKind::Mh(HashOptions::default(), TableSize::default())),
-        config::Scheduler::Source => Some(SchedulerKind::Source),
-        config::Scheduler::Sed => Some(SchedulerKind::Sed),
-        config::Scheduler::Nq => Some(SchedulerKind::Nq),
-        config::Scheduler::Fo => Some(SchedulerKind::Fo),
-        config::Scheduler::Ovf => Some(SchedulerKind::Ovf),
-        config::Scheduler::Twos => Some(SchedulerKind::Twos),
-        _ => None,
+fn method(forward: config::Forward) -> Method {
+    match forward {
+        config::Forward::Nat => Method::Nat,
+        config::Forward::Dr => Method::DirectRoute,
+        config::Forward::Tun => Method::Tunnel,
+        config::Forward::Local => Method::Local,
     }
+}
+
+fn scheduler(service: &config::Service) -> Option<SchedulerKind> {
+    use config::SchedulerFlag::{MhFallback, MhPort, ShFallback, ShPort};
+    let options = |port, fallback| HashOptions {
+        port: service.scheduler_flags.contains(&port),
+        fallback: service.scheduler_flags.contains(&fallback),
+    };
+    Some(match service.scheduler {
+        config::Scheduler::Rr => SchedulerKind::Rr,
+        config::Scheduler::Wrr => SchedulerKind::Wrr,
+        config::Scheduler::Lc => SchedulerKind::Lc,
+        config::Scheduler::Wlc => SchedulerKind::Wlc,
+        config::Scheduler::Lblc => SchedulerKind::Lblc,
+        config::Scheduler::Lblcr => SchedulerKind::Lblcr,
+        config::Scheduler::Dh => SchedulerKind::Dh,
+        config::Scheduler::Sh => SchedulerKind::Sh(options(ShPort, ShFallback)),
+        config::Scheduler::Mh => {
+            SchedulerKind::Mh(options(MhPort, MhFallback), TableSize::new(service.mh_table().get())?)
+        }
+        config::Scheduler::Source => SchedulerKind::Source,
+        config::Scheduler::Sed => SchedulerKind::Sed,
+        config::Scheduler::Nq => SchedulerKind::Nq,
+        config::Scheduler::Fo => SchedulerKind::Fo,
+        config::Scheduler::Ovf => SchedulerKind::Ovf,
+        config::Scheduler::Twos => SchedulerKind::Twos,
+        config::Scheduler::Random => SchedulerKind::Random(Draws::new(service.draws().get())?),
+        config::Scheduler::First => SchedulerKind::First,
+        config::Scheduler::Lrt => SchedulerKind::Lrt,
+    })
 }

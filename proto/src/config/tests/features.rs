@@ -5,8 +5,6 @@ use super::*;
 
 const NAT: &str = "use nat, dr or tun";
 const OUT: &str = "leave it out";
-const ZERO: &str = "write 0 or remove it";
-const SCHEDULER: &str = "use one of rr, wrr, lc, wlc";
 
 /// The keys of a service on 198.18.0.1:80/tcp that ask for the feature, and how they are refused, if they are:
 /// what is said not to be supported, and what to do.
@@ -15,20 +13,23 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
     ("scheduler = 'wrr'", None),
     ("scheduler = 'lc'", None),
     ("scheduler = 'wlc'", None),
-    ("scheduler = 'sh'", Some(("scheduler sh is", SCHEDULER))),
-    ("scheduler = 'dh'", Some(("scheduler dh is", SCHEDULER))),
-    ("scheduler = 'mh'", Some(("scheduler mh is", SCHEDULER))),
-    ("scheduler = 'sed'", Some(("scheduler sed is", SCHEDULER))),
-    ("scheduler = 'nq'", Some(("scheduler nq is", SCHEDULER))),
-    ("scheduler = 'fo'", Some(("scheduler fo is", SCHEDULER))),
-    ("scheduler = 'ovf'", Some(("scheduler ovf is", SCHEDULER))),
-    ("scheduler = 'twos'", Some(("scheduler twos is", SCHEDULER))),
-    ("scheduler = 'lblc'", Some(("scheduler lblc is", SCHEDULER))),
-    ("scheduler = 'lblcr'", Some(("scheduler lblcr is", SCHEDULER))),
-    ("scheduler = 'source'", Some(("scheduler source is", SCHEDULER))),
-    ("scheduler = 'random'", Some(("scheduler random is", SCHEDULER))),
-    ("scheduler = 'first'", Some(("scheduler first is", SCHEDULER))),
-    ("scheduler = 'lrt'", Some(("scheduler lrt is", SCHEDULER))),
+    ("scheduler = 'sh'", None),
+    ("scheduler = 'dh'", None),
+    ("scheduler = 'mh'", None),
+    ("scheduler = 'sed'", None),
+    ("scheduler = 'nq'", None),
+    ("scheduler = 'fo'", None),
+    ("scheduler = 'ovf'", None),
+    ("scheduler = 'twos'", None),
+    ("scheduler = 'lblc'", None),
+    ("scheduler = 'lblcr'", None),
+    ("scheduler = 'source'", None),
+    ("scheduler = 'random'", None),
+    ("scheduler = 'first'", None),
+    ("scheduler = 'lrt'", None),
+    ("scheduler = 'sh'\nscheduler-flags = ['sh-port', 'sh-fallback']", None),
+    ("scheduler = 'mh'\nscheduler-flags = ['mh-port', 'mh-fallback']\nmh-table = 4093", None),
+    ("scheduler = 'random'\ndraws = 3", None),
     ("timeouts = { tcp = '5m' }", None),
     ("persistence = {}", Some(("persistence is", "remove it"))),
     ("sloppy = true", Some(("sloppy is", OUT))),
@@ -40,7 +41,7 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
     ("helper = 'ftp'", Some(("helper ftp is", OUT))),
     ("sorry = { address = '198.19.0.9' }", Some(("sorry is", OUT))),
     ("backup-below = 1", None),
-    ("backup-below = 2", Some(("backup-below is", OUT))),
+    ("backup-below = 2", None),
     ("slow-start = '30s'", Some(("slow-start is", OUT))),
     ("on-removal = 'keep'", None),
     ("forward = 'dr'", None),
@@ -71,9 +72,10 @@ const DESTINATION: &[(&str, Option<(&str, &str)>)] = &[
     ("state = 'ready'", None),
     ("state = 'drain'", Some(("state drain is", OUT))),
     ("state = 'maint'", Some(("state maint is", OUT))),
-    ("backup = true", Some(("backup is", OUT))),
-    ("upper-threshold = 10", Some(("upper-threshold 10 is", ZERO))),
-    ("connection-limit = 10", Some(("connection-limit 10 is", ZERO))),
+    ("backup = true", None),
+    ("upper-threshold = 10", None),
+    ("lower-threshold = 5\nupper-threshold = 10", None),
+    ("connection-limit = 10", None),
 ];
 
 /// The same of whole texts.

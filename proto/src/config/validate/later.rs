@@ -5,8 +5,8 @@
 use super::super::error::{ConfigError, ConfigErrorKind, Place, Spot};
 use super::super::model::{Config, Director, Flood, Interface};
 use super::super::service::{Destination, Service};
-use super::super::tuning::{BackupBelow, MssClamp};
-use super::super::words::{Forward, Intent, Scheduler, TunnelType};
+use super::super::tuning::MssClamp;
+use super::super::words::{Forward, Intent, TunnelType};
 use super::Check;
 
 /// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
@@ -36,7 +36,6 @@ const SERVICE: &[Later<Service>] = &[
     ("pmtu-discovery", LEAVE, |s| when(!s.pmtu_discovery, "pmtu-discovery = false is")),
     ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
     ("sorry", LEAVE, |s| when(s.sorry.is_some(), "sorry is")),
-    ("backup-below", LEAVE, |s| when(s.backup_below != BackupBelow::default(), "backup-below is")),
     ("slow-start", LEAVE, |s| when(s.slow_start.is_some(), "slow-start is")),
     ("forward", "use nat, dr or tun", |s| when(s.forward == Forward::Local, "forward local is")),
 ];
@@ -46,37 +45,9 @@ const DESTINATION: &[Later<Destination>] = &[
     ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gre), "tunnel gre is")),
     ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gue), "tunnel gue is")),
     ("state", LEAVE, |d| when(d.state != Intent::Ready, &format!("state {} is", d.state))),
-    ("backup", LEAVE, |d| when(d.backup, "backup is")),
-    ("upper-threshold", ZERO, |d| {
-        when(d.upper_threshold != 0, &format!("upper-threshold {} is", d.upper_threshold))
-    }),
-    ("lower-threshold", ZERO, |d| {
-        when(d.lower_threshold != 0, &format!("lower-threshold {} is", d.lower_threshold))
-    }),
-    ("connection-limit", ZERO, |d| {
-        when(d.connection_limit != 0, &format!("connection-limit {} is", d.connection_limit))
-    }),
-];
-
-const SCHEDULERS: &[Scheduler] = &[
-    Scheduler::Sh,
-    Scheduler::Dh,
-    Scheduler::Mh,
-    Scheduler::Sed,
-    Scheduler::Nq,
-    Scheduler::Fo,
-    Scheduler::Ovf,
-    Scheduler::Twos,
-    Scheduler::Lblc,
-    Scheduler::Lblcr,
-    Scheduler::Source,
-    Scheduler::Random,
-    Scheduler::First,
-    Scheduler::Lrt,
 ];
 
 const LEAVE: &str = "leave it out";
-const ZERO: &str = "write 0 or remove it";
 
 fn when(used: bool, what: &str) -> Vec<String> {
     each(used.then(|| what.to_owned()))
@@ -95,13 +66,6 @@ impl Check<'_> {
         }
         for (at, service) in config.services.iter().enumerate() {
             self.features(SERVICE, Spot::Service(at), service, || service.label());
-            if SCHEDULERS.contains(&service.scheduler) {
-                let there = Scheduler::ALL.iter().filter(|scheduler| !SCHEDULERS.contains(scheduler));
-                let list = there.map(|scheduler| scheduler.as_str()).collect::<Vec<_>>().join(", ");
-                let what = format!("scheduler {} is", service.scheduler);
-                let remedy = format!("use one of {list}");
-                self.not_yet(Spot::Service(at), "scheduler", service.label(), &what, &remedy);
-            }
             for (of, destination) in service.destinations.iter().enumerate() {
                 let label = || service.destination_label(&destination.address);
                 self.features(DESTINATION, Spot::Destination(at, of), destination, label);

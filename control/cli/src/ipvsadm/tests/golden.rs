@@ -62,7 +62,7 @@ fn stats(k: u64) -> Stats {
     let wide = |number: u64| number & u64::from(u32::MAX);
     let rates =
         Rates { cps: k % 9, inpps: k % 11, outpps: k % 13, inbps: wide(k * 1234), outbps: wide(k * 99) };
-    Stats { totals, rates }
+    Stats { totals, rates, since_mark: None }
 }
 
 /// What the director says of each service.

@@ -1,17 +1,15 @@
 //! All cases.
 
 mod change;
-mod errors;
 mod forward;
 mod refuse;
 mod resolve;
+mod schedule;
 
 use super::Case;
 
 /// Every golden case, in the order of their names' appearance here.
 pub(crate) fn all() -> Vec<Case> {
-    [forward::cases(), refuse::cases(), errors::cases(), resolve::cases(), change::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let cases = [forward::cases(), schedule::cases(), refuse::cases(), resolve::cases(), change::cases()];
+    cases.into_iter().flatten().collect()
 }
