@@ -20,7 +20,6 @@ pub mod live;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod mss;
 pub mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod path_mtu;
 pub mod reason;
 pub mod routes;
@@ -38,6 +37,7 @@ mod answer;
 mod arp;
 mod connect;
 mod context;
+mod errors;
 mod expire;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 mod fragmenting;
