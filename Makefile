@@ -94,6 +94,10 @@ fuzz: ## run fuzzers: make fuzz T=wire FUZZ_SECONDS=600 (all targets by default;
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$t fuzz/found/$$t fuzz/corpus/$$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10; \
 	done
 
+.PHONY: nightly
+nightly: ## the packet path against its model for more than ten million frames (seeds are printed; SHEAVE_SEED=N repeats one)
+	$(CARGO) test --release -q -p sheave-pipeline --test model -- --ignored --nocapture
+
 .PHONY: bench
 bench: ## time of the packet path in memory (criterion)
 	$(CARGO) bench -p sheave-perf

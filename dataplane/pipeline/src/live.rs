@@ -54,9 +54,7 @@ impl DestLive {
     // estimates while connections open and end.
     pub fn overloaded(&self, limits: &Limits) -> bool {
         let total = self.total();
-        if limits.connections != 0 && total >= u64::from(limits.connections) {
-            return true;
-        }
+        let full = limits.connections != 0 && total >= u64::from(limits.connections);
         let marked = self.overloaded.load(Ordering::Relaxed);
         let (upper, lower) = (u64::from(limits.upper), u64::from(limits.lower));
         let below = if lower != 0 { total < lower } else { total * 4 < upper * 3 };
@@ -64,7 +62,7 @@ impl DestLive {
         if is != marked {
             self.overloaded.store(is, Ordering::Relaxed);
         }
-        is
+        is || full
     }
 
     /// The time from question to answer, in microseconds, as the measurements say; `None` without one.

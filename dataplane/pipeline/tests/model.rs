@@ -1,191 +1,78 @@
-//! The pipeline against a slow and obvious model of NAT: a map of connections.
+//! The pipeline against the model of [`sheave_pipeline::testing::model`]: random traffic over random configurations
+//! that change; every verdict, every frame that leaves and every count compared.
+//!
+//! A disagreement prints its seed and the shortest trace to it that was found.
 
-use sheave_pipeline::snapshot::{Method, SchedulerKind};
-use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Seen, Site, real, vip};
-use sheave_pipeline::{Reason, Resolve, VerdictKind};
-use sheave_proto::wire::flow::Proto;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use sheave_pipeline::testing::model::{Expiry, Outcomes, Trial};
+use std::hash::{BuildHasher, RandomState};
 
-const REALS: u8 = 4;
-
-/// A small generator: the same numbers every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
-type End = (Ipv4Addr, u16);
-
-#[derive(Debug, Clone)]
-struct Modelled {
-    service: usize,
-    real: u8,
-    state: &'static str,
-    used: u64,
-}
-
-/// Connections by client and service; who answers a client from where follows from them.
-struct Model {
-    proto: Vec<Proto>,
-    next: Vec<u8>,
-    connections: HashMap<(End, usize), Modelled>,
-}
-
-/// The states of a NAT connection that plain traffic reaches, as (state, direction and flag) -> state.
-fn step(state: &'static str, from_client: bool, flags: u8) -> &'static str {
-    let flag = match flags {
-        f if f & Packet::RST != 0 => "rst",
-        f if f & Packet::SYN != 0 => "syn",
-        f if f & Packet::FIN != 0 => "fin",
-        f if f & Packet::ACK != 0 => "ack",
-        _ => return state,
+/// Runs a trial of so many frames. How many workers there are, how large their bursts and when entries are given back
+/// follows from the seed.
+fn trial(seed: u64, frames: usize, all: &mut Outcomes) {
+    let variant = usize::try_from(seed % 60).expect("a small number");
+    let trial = Trial {
+        seed,
+        workers: 1 + variant % 3,
+        burst: [1, 4, 64, 17][variant / 3 % 4],
+        frames,
+        expiry: if variant % 5 == 4 { Expiry::BySweep } else { Expiry::AtOnce },
     };
-    match (state, from_client, flag) {
-        ("SR", _, "ack") => "ES",
-        ("SR", _, "fin") => "TW",
-        ("SR", false, "rst") => "CL",
-        ("ES", true, "fin") => "CW",
-        ("ES", false, "fin") => "FW",
-        ("ES", _, "rst") => "CL",
-        ("FW", true, "syn") => "SR",
-        ("FW", true, "fin") => "TW",
-        ("FW", false, "syn") => "SS",
-        ("FW", _, "rst") => "CL",
-        ("CW", true, "syn") => "SR",
-        ("CW", false, "syn") => "SS",
-        ("CW", false, "fin") => "TW",
-        ("CW", _, "rst") => "CL",
-        ("TW", true, "rst") => "CL",
-        ("TW" | "CL", true, "syn") => "SR",
-        ("TW" | "CL", false, "syn") => "SS",
-        ("SS", true, "syn") => "ES",
-        ("SS", true, "rst") => "CL",
-        (state, _, _) => state,
+    match trial.run() {
+        Ok(outcomes) => outcomes.into_iter().for_each(|(name, n)| *all.entry(name).or_default() += n),
+        Err(report) => panic!("{report}"),
     }
 }
 
-fn lifetime(state: &str) -> u64 {
-    match state {
-        "ES" => 900,
-        "FW" | "TW" | "SS" => 120,
-        "SR" | "CW" => 60,
-        "CL" => 10,
-        _ => 300,
-    }
-}
-
-impl Model {
-    /// Expires to the second, as the pipeline's ticks do.
-    fn live(&mut self, key: (End, usize), now: u64) -> Option<&mut Modelled> {
-        if self.connections.get(&key).is_some_and(|c| now - c.used > lifetime(c.state)) {
-            self.connections.remove(&key);
-        }
-        self.connections.get_mut(&key)
-    }
-
-    fn taken(&mut self, client: End, real: u8, now: u64, proto: Proto) -> bool {
-        let services: Vec<usize> = (0..self.proto.len()).filter(|s| self.proto[*s] == proto).collect();
-        services.into_iter().any(|s| self.live((client, s), now).is_some_and(|c| c.real == real))
-    }
-
-    fn client(&mut self, client: End, service: usize, flags: u8, now: u64) -> Result<u8, Reason> {
-        let tcp = self.proto[service] == Proto::Tcp;
-        let opens = !tcp || flags == Packet::SYN;
-        if let Some(connection) = self.live((client, service), now) {
-            if !(tcp && opens && ["TW", "CL"].contains(&connection.state)) {
-                connection.used = now;
-                if tcp {
-                    connection.state = step(connection.state, true, flags);
-                }
-                return Ok(connection.real);
-            }
-            self.connections.remove(&(client, service));
-        }
-        if !opens {
-            let bogus =
-                flags & (Packet::SYN | Packet::FIN | Packet::RST | Packet::ACK) == Packet::SYN | Packet::FIN;
-            return Err(if bogus { Reason::TcpFlags } else { Reason::NoEntry });
-        }
-        for _ in 0..REALS {
-            let real = self.next[service] % REALS;
-            self.next[service] = real + 1;
-            if !self.taken(client, real, now, self.proto[service]) {
-                let state = if tcp { "SR" } else { "UDP" };
-                self.connections.insert((client, service), Modelled { service, real, state, used: now });
-                return Ok(real);
-            }
-        }
-        Err(Reason::NatTupleInUse)
-    }
-
-    fn server(&mut self, client: End, real: u8, proto: Proto, flags: u8, now: u64) -> Result<usize, Reason> {
-        for service in 0..self.proto.len() {
-            if self.proto[service] != proto {
-                continue;
-            }
-            if let Some(connection) = self.live((client, service), now).filter(|c| c.real == real) {
-                connection.used = now;
-                if proto == Proto::Tcp {
-                    connection.state = step(connection.state, false, flags);
-                }
-                return Ok(connection.service);
-            }
-        }
-        Err(Reason::NoEntry)
-    }
-}
+/// Outcomes that no run of this length goes without.
+const REACHED: &[&str] = &[
+    "destination-removed",
+    "echo-reply",
+    "forward",
+    "frag-needed",
+    "icmp-checksum",
+    "ip-checksum",
+    "local-node",
+    "martian-source",
+    "nat-tuple-in-use",
+    "no-destination",
+    "no-entry",
+    "no-route",
+    "no-service",
+    "not-our-mac",
+    "not-our-protocol",
+    "not-ours",
+    "own-address",
+    "reset",
+    "resolving",
+    "tcp-flags",
+    "ttl-exceeded",
+];
 
 #[test]
-fn nat_does_what_the_model_does() {
-    for seed in 0..4 {
-        let mut dice = Dice(seed);
-        let mut site = Site::default();
-        let protos = [Proto::Tcp, Proto::Tcp, Proto::Tcp, Proto::Udp, Proto::Udp];
-        for (n, proto) in (0u8..).zip(protos) {
-            site.add(vip(n), 80, proto, Method::Nat, REALS).scheduler = SchedulerKind::Rr;
-        }
-        let snapshot = site.snapshot();
-        let mut lab = Lab::new(Resolve::Control);
-        let mut model =
-            Model { proto: protos.to_vec(), next: vec![0; protos.len()], connections: HashMap::new() };
-        for _ in 0..3000 {
-            lab.wait([0, 0, 0, 1, 20, 200][usize::try_from(dice.roll(6)).expect("small")]);
-            let now = lab.now.0 / 1_000_000_000;
-            if dice.roll(3) == 0 {
-                lab.expire(&snapshot);
-            }
-            let client = (Ipv4Addr::new(192, 0, 2, 1), 1000 + u16::try_from(dice.roll(8)).expect("small"));
-            let flags = [0x02, 0x02, 0x10, 0x10, 0x11, 0x04, 0x03, 0x00]
-                [usize::try_from(dice.roll(8)).expect("small")];
-            let service = usize::try_from(dice.roll(5)).expect("small");
-            let (packet, expected) = if dice.roll(3) > 0 {
-                let to = (site.services[service].vip, 80);
-                let packet = Packet::from_client(protos[service], client, to, flags);
-                let way = |real_| ((client.0, client.1), (real(real_), NAT_REAL_PORT));
-                (packet, model.client(client, service, flags, now).map(way))
-            } else {
-                let n = u8::try_from(dice.roll(u64::from(REALS))).expect("small");
-                let packet = Packet::from_real(protos[service], (real(n), NAT_REAL_PORT), client, flags);
-                let way = |s: usize| match site.services[s].vip {
-                    IpAddr::V4(vip) => ((vip, 80), client),
-                    IpAddr::V6(_) => panic!("IPv4"),
-                };
-                (packet, model.server(client, n, protos[service], flags, now).map(way))
-            };
-            let (verdict, out) = lab.send(&snapshot, packet.port, &packet.bytes());
-            match expected {
-                Ok((src, dst)) => {
-                    assert_eq!(verdict.kind(), VerdictKind::Forward, "{packet:?}: {verdict:?}");
-                    let flow = Seen::of(&out.sent[0].1).flow();
-                    assert_eq!(flow, (SocketAddrV4::new(src.0, src.1), SocketAddrV4::new(dst.0, dst.1)));
-                }
-                Err(reason) => assert_eq!(verdict.reason(), Some(reason), "{packet:?}"),
-            }
-        }
+fn the_pipeline_does_what_the_model_does() {
+    let mut outcomes = Outcomes::new();
+    (0..20).for_each(|seed| trial(seed, 10_000, &mut outcomes));
+    let missing: Vec<_> = REACHED.iter().filter(|name| !outcomes.contains_key(**name)).collect();
+    assert!(missing.is_empty(), "{missing:?} were not reached: {outcomes:#?}");
+    assert!(outcomes["forward"] > 50_000, "{outcomes:#?}");
+}
+
+/// Ten million frames and more, another seed each night: `make nightly`.
+#[test]
+#[ignore = "takes minutes: make nightly"]
+fn the_pipeline_does_what_the_model_does_all_night() {
+    let start = match option_env!("SHEAVE_SEED") {
+        Some(seed) => seed.parse().expect("SHEAVE_SEED is a number"),
+        None => RandomState::new().hash_one(0) >> 16,
+    };
+    let mut outcomes = Outcomes::new();
+    for n in 0..120 {
+        println!(
+            "seed {}: {n} of 120 trials done, {} frames forwarded",
+            start + n,
+            outcomes.get("forward").unwrap_or(&0)
+        );
+        trial(start + n, 100_000, &mut outcomes);
     }
+    println!("{outcomes:#?}");
 }

@@ -13,6 +13,7 @@
 mod error;
 mod fuzz;
 mod lab;
+pub mod model;
 mod packet;
 mod site;
 

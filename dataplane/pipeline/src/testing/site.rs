@@ -130,6 +130,8 @@ pub struct Site {
     /// Tables of hash schedulers that the next snapshot takes over as far as they stay the same.
     pub tables: Tables,
     next_destination: u16,
+    /// What replies come from; the id is the place, for good.
+    reals: Vec<Real>,
 }
 
 impl Default for Site {
@@ -143,6 +145,7 @@ impl Default for Site {
             addresses: true,
             tables: Tables::default(),
             next_destination: 0,
+            reals: Vec::new(),
         }
     }
 }
@@ -183,6 +186,13 @@ impl Site {
         &mut self.services[last]
     }
 
+    /// Takes over the numbers that another state of this site has dealt out.
+    pub(crate) fn keep_ids(&mut self, other: &Site) {
+        self.epoch = other.epoch;
+        self.next_destination = self.next_destination.max(other.next_destination);
+        self.reals.clone_from(&other.reals);
+    }
+
     /// A site with one service on VIP 0 of IPv6, likewise.
     pub fn with_v6(proto: Proto, method: Method, reals: u8) -> Site {
         let mut site = Site::default();
@@ -221,10 +231,11 @@ impl Site {
         let mut builder = SnapshotBuilder::new(self.epoch);
         builder.reuse(self.tables.clone());
         self.network(&mut builder);
-        let mut reals = Vec::new();
+        let mut reals = std::mem::take(&mut self.reals);
         for (id, service) in (0u16..).zip(&self.services).filter(|(_, s)| !s.removed) {
             self.service(&mut builder, id, service, &mut reals);
         }
+        self.reals = reals;
         builder.build()
     }
 
@@ -302,15 +313,15 @@ impl Site {
                 },
             );
         }
-        let weights = here.clone().map(|d| d.weight);
         let scheduled = |d: &&Destination| !d.unscheduled && service.sorry != Some(d.id);
-        let pool: Vec<DestId> = here.filter(scheduled).map(|d| d.id).collect();
+        let pool: Vec<(DestId, u32)> = here.filter(scheduled).map(|d| (d.id, d.weight)).collect();
         // The same pool has the same version, another one nearly always another.
         let counts = service.scheduler != SchedulerKind::Rr;
-        let version = weights
-            .zip(&pool)
+        let version = pool
+            .iter()
             .filter(|_| counts)
-            .fold(1u32, |v, (w, id)| v.wrapping_mul(31).wrapping_add(w ^ (u32::from(id.0) << 8)));
+            .fold(1u32, |v, (id, w)| v.wrapping_mul(31).wrapping_add(w ^ (u32::from(id.0) << 8)));
+        let pool = pool.into_iter().map(|(id, _)| id).collect();
         builder.service(
             ServiceId(id),
             SnappedService {

@@ -154,3 +154,9 @@ fn an_excluded_destination_is_not_replaced_by_the_sorry_server() {
     assert!(bench.excluded.add(DestId(0)));
     assert_eq!(bench.picks(1), "-");
 }
+
+#[test]
+fn a_limit_on_connections_does_not_hide_the_thresholds() {
+    let limits = Limits { upper: 4, lower: 1, connections: 4 };
+    assert_eq!(marks(limits, &[3, 4, 3, 1, 0, 3]), ".###..");
+}

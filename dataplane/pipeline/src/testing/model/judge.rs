@@ -1,0 +1,390 @@
+//! What must become of a frame.
+
+use super::build::{self, Complaint, Ends};
+use super::choose::{Choice, Pool};
+use super::connections::{Connection, End, Tuple};
+use super::network::{is_host, is_martian};
+use super::outcome::{Bytes, Leaving, Outcome};
+use super::read::{Ip, Read, Transport, read};
+use super::{Model, sums};
+use crate::ids::DestId;
+use crate::reason::Reason;
+use crate::snapshot::{Method, OnRemoval, Ports};
+use crate::testing::site::{Destination, Service, mac_of};
+use crate::time::Time;
+use crate::verdict::{Verdict, VerdictKind};
+use sheave_frame::PortId;
+use sheave_proto::wire::flow::Proto;
+use std::net::IpAddr;
+
+const TCP: u8 = 6;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+/// FIN, RST and ACK: what a SYN that opens a connection has not.
+const CONTRADICTS: u8 = 0x15;
+
+/// A frame being judged.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    worker: usize,
+    now: Time,
+    port: PortId,
+    frame: &'a [u8],
+    ip: &'a Ip,
+    verdict: &'a Verdict,
+    /// The frame that came out, if one did: for what the director may choose.
+    came: &'a [u8],
+}
+
+impl Case<'_> {
+    fn opens(&self) -> bool {
+        self.ip.protocol != TCP || self.ip.flags() & (SYN | CONTRADICTS) == SYN
+    }
+}
+
+impl Model {
+    /// Judges what became of a frame that came in on `port` of `worker`, and takes what came out of it.
+    ///
+    /// # Errors
+    /// How it is wrong.
+    pub fn judge(
+        &mut self,
+        (worker, now): (usize, Time),
+        (port, frame): (PortId, &[u8]),
+        verdict: &Verdict,
+        leaving: &mut Leaving,
+    ) -> Result<(), String> {
+        let sent = matches!(verdict.kind(), VerdictKind::Forward | VerdictKind::Reply);
+        let came = leaving.sent.front().filter(|_| sent).map_or(Vec::new(), |(_, frame)| frame.clone());
+        let outcome = match read(frame) {
+            Read::Nothing => Ok(Outcome::End(&[Reason::NotOurs])),
+            Read::Other(_, 0x0806) => Ok(Outcome::Anything),
+            Read::Ip(_, Ok(ip)) if ip.protocol == 58 && is_discovery(frame, &ip) => Ok(Outcome::Anything),
+            Read::Ip(link, _) | Read::Other(link, _) if link.dst != mac_of(port).0 => {
+                Ok(Outcome::End(&[Reason::NotOurMac, Reason::NotOurs]))
+            }
+            Read::Other(..) => Ok(Outcome::End(&[Reason::NotOurProtocol])),
+            Read::Ip(_, Err(_)) => Ok(Outcome::Ignored),
+            Read::Ip(_, Ok(ip)) => self.ip(&Case { worker, now, port, frame, ip: &ip, verdict, came: &came }),
+        };
+        let outcome = outcome.map_err(|what| format!("{what}; the verdict is {verdict:?}"))?;
+        outcome.check(frame, verdict, leaving)?;
+        self.tally.verdict(verdict);
+        Ok(())
+    }
+
+    fn ip(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
+        let ip = case.ip;
+        let listen = ip.ports.and_then(|(_, dport)| self.listen_at(ip.dst, dport, ip.protocol));
+        let real = ip.ports.is_some_and(|(sport, _)| self.is_real(ip.src, sport, ip.protocol));
+        let from_real = listen.is_none() && real;
+        if from_real && self.is_own(ip.dst) {
+            return Ok(Outcome::End(&[Reason::OwnAddress]));
+        }
+        let vip = self.is_vip(ip.dst);
+        if listen.is_none() && !from_real && !vip {
+            return Ok(Outcome::End(&[Reason::NotOurs]));
+        }
+        if let Some(bad) = malformed(ip, from_real) {
+            return Ok(bad);
+        }
+        let broken = ip.transport == Transport::Broken;
+        match listen {
+            _ if broken && (listen.is_some() || from_real || ip.ports.is_none()) => Ok(Outcome::End(&[
+                Reason::TcpTruncated,
+                Reason::TcpOffset,
+                Reason::UdpTruncated,
+                Reason::UdpLength,
+            ])),
+            Some(service) => self.inbound(case, service),
+            None if from_real => self.outbound(case),
+            None => self.unserved(case),
+        }
+    }
+
+    /// The service that listens here: one port before a range, a range before any port.
+    fn listen_at(&self, addr: IpAddr, port: u16, protocol: u8) -> Option<usize> {
+        let here = |(_, s): &(usize, &Service)| !s.removed && s.vip == addr && number(s.proto) == protocol;
+        let rank = |ports: Ports| match ports {
+            Ports::One(_) => 0,
+            Ports::Range(..) => 1,
+            Ports::Any => 2,
+        };
+        let all = self.site.services.iter().enumerate().filter(here);
+        all.filter(|(_, s)| s.ports.contains(port)).min_by_key(|(_, s)| rank(s.ports)).map(|(at, _)| at)
+    }
+
+    /// Whether replies of a NAT destination come from here.
+    fn is_real(&self, addr: IpAddr, port: u16, protocol: u8) -> bool {
+        let services = self.site.services.iter().filter(|s| !s.removed && number(s.proto) == protocol);
+        services.flat_map(|s| &s.destinations).any(|d| {
+            !d.removed && d.method == Method::Nat && d.addr == addr && d.port.is_none_or(|own| own == port)
+        })
+    }
+
+    fn inbound(&mut self, case: &Case<'_>, index: usize) -> Result<Outcome, String> {
+        let (ip, (sport, dport)) = (case.ip, case.ip.ports.ok_or("no ports")?);
+        let tuple = (ip.protocol, (ip.src, sport), (ip.dst, dport), index);
+        if let Some(connection) = self.connections.get(&tuple).cloned() {
+            let Some(to) = self.destination_of(&connection).cloned() else {
+                return self.orphaned(case, index, &tuple);
+            };
+            if ip.is_tcp() && case.opens() && connection.is_over() {
+                self.end(&tuple);
+                return self.connect(case, index, tuple);
+            }
+            if ip.ttl <= 1 {
+                return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
+            }
+            self.follow(&tuple, if connection.nat { "IN" } else { "IN-ONLY" }, ip.flags());
+            return Ok(self.onward(case, index, &to));
+        }
+        self.connect(case, index, tuple)
+    }
+
+    /// A connection whose destination was removed or has failed.
+    fn orphaned(&mut self, case: &Case<'_>, index: usize, tuple: &Tuple) -> Result<Outcome, String> {
+        if case.opens() {
+            self.end(tuple);
+            return self.connect(case, index, *tuple);
+        }
+        if self.site.services[index].on_removal != OnRemoval::Reset {
+            return Ok(Outcome::End(&[Reason::Removed]));
+        }
+        self.end(tuple);
+        if case.ip.flags() & RST != 0 {
+            return Ok(Outcome::End(&[Reason::Removed]));
+        }
+        Ok(self.reply(case, Reason::Reset, |macs| build::reset(case.frame, case.ip, macs, case.came)))
+    }
+
+    /// A packet without a connection: opens one, if it may.
+    fn connect(&mut self, case: &Case<'_>, index: usize, tuple: Tuple) -> Result<Outcome, String> {
+        let ip = case.ip;
+        if !case.opens() {
+            // SYN with FIN, and neither RST nor ACK.
+            let bogus = ip.flags() & (SYN | CONTRADICTS) == SYN | 0x01;
+            return Ok(Outcome::End(if bogus { &[Reason::TcpFlags] } else { &[Reason::NoEntry] }));
+        }
+        if tuple.1.1 == 20 {
+            return Ok(Outcome::End(&[Reason::NoEntry]));
+        }
+        if ip.ttl <= 1 {
+            return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
+        }
+        let Some(id) = self.schedule(case, index, &tuple)? else {
+            return Ok(match case.verdict.reason() {
+                Some(Reason::NatTupleInUse) => Outcome::End(&[Reason::NatTupleInUse]),
+                _ => self.complain(case, ip.dst, Complaint::PortUnreachable),
+            });
+        };
+        let service = &self.site.services[index];
+        let to = service.destinations.iter().find(|d| d.id == id).ok_or("an unknown destination")?.clone();
+        let connection = Connection {
+            service: index,
+            destination: id,
+            generation: to.generation,
+            real: (to.addr, to.port.unwrap_or(tuple.2.1)),
+            nat: to.method == Method::Nat,
+            state: ip.is_tcp().then(|| self.machine.next("IN", 0, SYN)),
+            used: self.second,
+            detached: false,
+        };
+        self.count(&connection, 1);
+        self.connections.insert(tuple, connection);
+        self.tally.connection(index, id);
+        Ok(self.onward(case, index, &to))
+    }
+
+    /// The destination for a new connection. `None`: rightly none.
+    fn schedule(&mut self, case: &Case<'_>, index: usize, tuple: &Tuple) -> Result<Option<DestId>, String> {
+        let mut excluded = Vec::new();
+        let in_use = case.verdict.reason() == Some(Reason::NatTupleInUse);
+        loop {
+            let service = &self.site.services[index];
+            let mut pool = Pool { service, loads: &mut self.loads, excluded: &excluded };
+            let choice = pool.choose(&mut self.memories[index], self.exact);
+            let taken = |id: DestId| {
+                let d = service.destinations.iter().find(|d| d.id == id);
+                d.is_some_and(|d| {
+                    d.method == Method::Nat && self.is_taken(tuple, (d.addr, d.port.unwrap_or(tuple.2.1)))
+                })
+            };
+            match choice {
+                Choice::Must(Some(id)) if taken(id) => excluded.push(id),
+                Choice::Must(None) if in_use == excluded.is_empty() => {
+                    return Err(format!("none may be used, because of {excluded:?}"));
+                }
+                Choice::Must(choice) => return Ok(choice),
+                Choice::May(legal, none) => {
+                    return match case.verdict.destination {
+                        Some(id) if legal.contains(&id) && !taken(id) => Ok(Some(id)),
+                        None if in_use && legal.iter().any(|id| taken(*id)) => Ok(None),
+                        None if none && case.verdict.service.is_some() => Ok(None),
+                        _ => Err(format!("only one of {legal:?} may be chosen")),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether a client's port is in use towards a real server.
+    fn is_taken(&self, tuple: &Tuple, real: End) -> bool {
+        self.replies(tuple.0, tuple.1, real)
+            .any(|(other, c)| other != tuple && self.destination_of(c).is_some())
+    }
+
+    /// The connections that a packet of a real server to a client may be of.
+    fn replies(&self, protocol: u8, client: End, real: End) -> impl Iterator<Item = (&Tuple, &Connection)> {
+        let mine = move |t: &&Tuple| t.0 == protocol && t.1 == client;
+        let from = (protocol, client, (IpAddr::from([0; 4]), 0), 0);
+        let all = self.connections.range(from..).take_while(move |(t, _)| mine(t));
+        all.filter(move |(_, c)| c.nat && c.real == real)
+    }
+
+    fn outbound(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
+        let (ip, (sport, dport)) = (case.ip, case.ip.ports.ok_or("no ports")?);
+        let found: Vec<(Tuple, bool, usize)> = self
+            .replies(ip.protocol, (ip.dst, dport), (ip.src, sport))
+            .map(|(tuple, c)| (*tuple, self.destination_of(c).is_some(), c.service))
+            .collect();
+        let Some((tuple, _, index)) = found.iter().find(|(_, alive, _)| *alive).copied() else {
+            // What is left of one whose destination is gone is not always found any more.
+            let left = !found.is_empty() || !self.exact;
+            return Ok(Outcome::End(if left {
+                &[Reason::NoEntry, Reason::Removed]
+            } else {
+                &[Reason::NoEntry]
+            }));
+        };
+        let own = self.own(case.port, ip.src);
+        if ip.ttl <= 1 {
+            return Ok(self.complain(case, own, Complaint::TimeExceeded));
+        }
+        let Some(way) = self.way(ip.dst) else { return Ok(Outcome::End(&[Reason::NoRoute])) };
+        self.follow(&tuple, "OUT", ip.flags());
+        if ip.len > way.mtu {
+            return Ok(self.too_large(case, own, way.mtu));
+        }
+        let (vip, vport) = tuple.2;
+        let id = self.connections[&tuple].destination;
+        let Some(macs) = way.macs else { return Ok(Outcome::Waits) };
+        let frame = build::translated(case.frame, ip, macs, (Ends::Source, vip, vport));
+        self.tally.packet(index, id, true, ip.len);
+        Ok(Outcome::Forward { service: index, destination: id, port: way.port, frame: Bytes(frame) })
+    }
+
+    /// Sends a client's packet on.
+    fn onward(&mut self, case: &Case<'_>, index: usize, to: &Destination) -> Outcome {
+        let ip = case.ip;
+        if to.method == Method::Local {
+            return Outcome::End(&[Reason::LocalNode]);
+        }
+        let Some(way) = self.way(to.addr) else { return Outcome::End(&[Reason::NoRoute]) };
+        let overhead = match (to.method, to.addr.is_ipv4()) {
+            (Method::Tunnel, true) => 20,
+            (Method::Tunnel, false) => 40,
+            _ => 0,
+        };
+        if ip.len + overhead > way.mtu {
+            return self.too_large(case, ip.dst, way.mtu - overhead);
+        }
+        let Some(macs) = way.macs else { return Outcome::Waits };
+        let frame = match to.method {
+            Method::Nat => {
+                let port = to.port.unwrap_or(ip.ports.map_or(0, |(_, dport)| dport));
+                build::translated(case.frame, ip, macs, (Ends::Destination, to.addr, port))
+            }
+            Method::Tunnel => {
+                let ends = (self.own(way.port, to.addr), to.addr);
+                build::tunnelled(case.frame, ip, macs, ends, case.came)
+            }
+            Method::DirectRoute | Method::Local => build::direct(case.frame, ip, macs),
+        };
+        self.tally.packet(index, to.id, false, ip.len);
+        Outcome::Forward { service: index, destination: to.id, port: way.port, frame: Bytes(frame) }
+    }
+
+    fn too_large(&mut self, case: &Case<'_>, from: IpAddr, mtu: usize) -> Outcome {
+        if !case.ip.df {
+            return Outcome::End(&[Reason::FragmentingUnsupported]);
+        }
+        self.complain(case, from, Complaint::TooBig(u16::try_from(mtu).expect("an MTU")))
+    }
+
+    /// Tells the sender of a packet what is wrong with it, where that is allowed.
+    fn complain(&mut self, case: &Case<'_>, from: IpAddr, what: Complaint) -> Outcome {
+        let (loud, quiet): (Reason, &[Reason]) = match what {
+            Complaint::TimeExceeded => (Reason::TtlExceeded, &[Reason::TtlExceededQuiet]),
+            Complaint::PortUnreachable => (Reason::NoDestination, &[Reason::NoDestinationQuiet]),
+            Complaint::TooBig(_) => (Reason::FragNeeded, &[Reason::FragNeededQuiet]),
+        };
+        if !is_host(case.ip.src) || !self.buckets[case.worker].take(case.now) {
+            return Outcome::End(quiet);
+        }
+        self.reply(case, loud, |macs| build::error(case.frame, case.ip, macs, (from, what), case.came))
+    }
+
+    /// Answers a packet.
+    fn reply(&self, case: &Case<'_>, reason: Reason, build: impl FnOnce(build::Macs) -> Vec<u8>) -> Outcome {
+        match self.way(case.ip.src).map(|way| (way.port, way.macs)) {
+            None => Outcome::End(&[Reason::NoRoute]),
+            Some((_, None)) => Outcome::Waits,
+            Some((port, Some(macs))) => Outcome::Reply(reason, port, Bytes(build(macs))),
+        }
+    }
+
+    /// A packet to a VIP that no service is concerned by.
+    fn unserved(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
+        let (ip, v4) = (case.ip, case.ip.src.is_ipv4());
+        let message = ip.segment(case.frame);
+        match ip.protocol {
+            6 | 17 => Ok(Outcome::End(&[Reason::NoService])),
+            1 if v4 => Ok(self.icmp(case, message, (sums::folded(message, 0), 8))),
+            58 if !v4 => {
+                let start = sums::pseudo(ip.src, ip.dst, 58, message.len());
+                Ok(self.icmp(case, message, (sums::folded(message, start), 128)))
+            }
+            _ => Ok(Outcome::End(&[Reason::NotOurProtocol])),
+        }
+    }
+
+    fn icmp(&self, case: &Case<'_>, message: &[u8], (sum, echo): (u16, u8)) -> Outcome {
+        if message.len() < 8 {
+            return Outcome::End(&[Reason::IcmpTruncated]);
+        }
+        if sum != 0xffff {
+            return Outcome::End(&[Reason::IcmpChecksum]);
+        }
+        if message[..2] == [echo, 0] {
+            return self.reply(case, Reason::EchoReply, |macs| build::echo(case.frame, case.ip, macs));
+        }
+        Outcome::End(&[Reason::IcmpNotOurs])
+    }
+}
+
+/// What is wrong with a packet that is ours, if anything is.
+fn malformed(ip: &Ip, from_real: bool) -> Option<Outcome> {
+    if !ip.whole {
+        return Some(Outcome::End(&[Reason::IpTotalLength]));
+    }
+    if !ip.sum_ok {
+        return Some(Outcome::End(&[Reason::IpChecksum]));
+    }
+    if !from_real && (is_martian(ip.src) || ip.src == ip.dst) {
+        return Some(Outcome::End(&[Reason::Martian]));
+    }
+    ip.fragment.map(|_| Outcome::End(&[Reason::FragmentUnsupported]))
+}
+
+fn number(proto: Proto) -> u8 {
+    match proto {
+        Proto::Tcp => TCP,
+        Proto::Udp => 17,
+    }
+}
+
+/// Whether it is neighbour discovery, right behind the IPv6 header.
+fn is_discovery(frame: &[u8], ip: &Ip) -> bool {
+    ip.src.is_ipv6() && frame.get(ip.l3 + 6) == Some(&58) && matches!(frame.get(ip.l3 + 40), Some(135 | 136))
+}

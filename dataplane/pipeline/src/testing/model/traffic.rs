@@ -1,0 +1,297 @@
+//! Random traffic in a small world, where everything meets often: few clients, few ports, all flags.
+
+use super::Model;
+use super::sums::seal_v4;
+use crate::snapshot::{Method, Ports};
+use crate::testing::Packet;
+use crate::testing::site::{
+    CLIENT_SIDE, DIRECTOR, NAT_REAL_PORT, SERVER_SIDE, Service, Site, real, real6, vip,
+};
+use etherparse::PacketBuilder;
+use sheave_frame::PortId;
+use sheave_proto::wire::flow::Proto;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Numbers that look random, the same for the same seed.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice that fall as this seed says.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: usize) -> usize {
+        usize::try_from(self.number() % sides.max(1) as u64).expect("below a usize")
+    }
+
+    /// True once in `sides` times.
+    pub fn once_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == 0
+    }
+
+    /// One of these.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.roll(of.len())]
+    }
+
+    /// A number below `sides`, 255 at most.
+    pub fn small(&mut self, sides: usize) -> u8 {
+        u8::try_from(self.roll(sides)).expect("a small number")
+    }
+}
+
+/// Flags of segments, the usual ones more often.
+const FLAGS: [u8; 20] = [
+    0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x10, 0x10, 0x10, 0x18, 0x12, 0x11, 0x11, 0x04, 0x14, 0x00, 0x03,
+    0x01, 0x06, 0x17,
+];
+
+/// Where frames come from.
+#[derive(Debug)]
+pub struct Traffic {
+    /// What chooses them.
+    pub dice: Dice,
+    /// Some of the last frames, for retransmissions.
+    recent: VecDeque<(PortId, Vec<u8>)>,
+}
+
+impl Traffic {
+    /// The traffic of a seed.
+    pub fn new(seed: u64) -> Traffic {
+        Traffic { dice: Dice::new(seed), recent: VecDeque::new() }
+    }
+
+    /// The next frame, with the interface that it comes in on.
+    pub fn frame(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        let frame = match self.dice.roll(100) {
+            0..58 => self.of_client(site),
+            58..84 => self.of_real(site, model),
+            84..90 if !self.recent.is_empty() => self.dice.pick(self.recent.make_contiguous()).clone(),
+            90..93 => self.echo(site),
+            _ => self.stray(site),
+        };
+        self.recent.push_back(frame.clone());
+        if self.recent.len() > 16 {
+            self.recent.pop_front();
+        }
+        frame
+    }
+
+    fn client(&mut self, v4: bool) -> (IpAddr, u16) {
+        let n = 1 + self.dice.small(6);
+        let port = if self.dice.once_in(200) { 20 } else { 1000 + u16::from(self.dice.small(12)) };
+        let addr = if v4 {
+            Ipv4Addr::new(192, 0, 2, n).into()
+        } else {
+            Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, n.into()).into()
+        };
+        (addr, port)
+    }
+
+    fn of_client(&mut self, site: &Site) -> (PortId, Vec<u8>) {
+        let Some(service) = self.service(site) else { return self.stray(site) };
+        let (vip, proto) = (service.vip, service.proto);
+        let port = match service.ports {
+            Ports::One(port) => port,
+            Ports::Range(first, last) => first + u16::from(self.dice.small(usize::from(last - first) + 1)),
+            Ports::Any => 7000 + u16::from(self.dice.small(3)),
+        };
+        let client = self.client(vip.is_ipv4());
+        let flags = *self.dice.pick(&FLAGS);
+        let packet = Packet::from_client(proto, client, (vip, port), flags);
+        self.dress(packet)
+    }
+
+    fn service<'s>(&mut self, site: &'s Site) -> Option<&'s Service> {
+        let all: Vec<&Service> = site.services.iter().filter(|service| !service.removed).collect();
+        (!all.is_empty()).then(|| *self.dice.pick(&all))
+    }
+
+    fn of_real(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        let flags = *self.dice.pick(&FLAGS);
+        let proto = *self.dice.pick(&[Proto::Tcp, Proto::Tcp, Proto::Udp]);
+        let client = self.client(self.dice.0 & 1 == 0);
+        if let Some((protocol, client, from)) = model.some_connection(client)
+            && !self.dice.once_in(6)
+        {
+            let proto = if protocol == 6 { Proto::Tcp } else { Proto::Udp };
+            return self.dress(Packet::from_real(proto, from, client, flags));
+        }
+        // Anybody's: a real server's own business, most of the time.
+        let destinations: Vec<_> = site.services.iter().flat_map(|s| &s.destinations).collect();
+        if destinations.is_empty() {
+            return self.stray(site);
+        }
+        let d = *self.dice.pick(&destinations);
+        let to = if self.dice.once_in(10) && d.addr.is_ipv4() {
+            (DIRECTOR[1].into(), 5000)
+        } else {
+            self.client(d.addr.is_ipv4())
+        };
+        self.dress(Packet::from_real(proto, (d.addr, d.port.unwrap_or(7001)), to, flags))
+    }
+
+    /// Gives a packet what varies: payload, time to live, tags, padding, a few oddities.
+    fn dress(&mut self, mut packet: Packet) -> (PortId, Vec<u8>) {
+        let dice = &mut self.dice;
+        let len = match dice.roll(30) {
+            0 => 1200 + dice.roll(260),
+            1 => 560 + dice.roll(20),
+            _ => dice.roll(40),
+        };
+        packet.payload = (0..len).map(|_| dice.small(256)).collect();
+        packet.ttl = if dice.once_in(60) { dice.small(3) } else { 2 + dice.small(254) };
+        packet.tos = dice.small(256);
+        packet.df = !dice.once_in(3);
+        (packet.seq, packet.ack) = (dice.small(256).into(), dice.small(256).into());
+        match dice.roll(40) {
+            0 => packet.tags = vec![7],
+            1 => packet.tags = vec![100, 7],
+            2 => packet.src = SocketAddr::new(odd_source(dice, &packet), packet.src.port()),
+            _ => {}
+        }
+        let (port, mut bytes) = packet.framed();
+        let l3 = 14 + 4 * packet.tags.len();
+        match dice.roll(40) {
+            0 if packet.src.is_ipv4() => with_options(&mut bytes, l3),
+            0 | 1 if packet.src.is_ipv6() => with_extension(&mut bytes, l3),
+            2 | 3 if packet.proto == Proto::Udp => {
+                let at = l3 + if packet.src.is_ipv4() { 26 } else { 46 };
+                bytes[at..at + 2].fill(0);
+            }
+            4 => {
+                // A wrong checksum stays as wrong.
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1 << dice.small(8);
+            }
+            5 => bytes[5] ^= 1,
+            6 => bytes[..6].fill(0xff),
+            7 if packet.src.is_ipv4() => bytes[l3 + 10] ^= 1,
+            _ => {}
+        }
+        if bytes.len() < 60 && dice.once_in(2) {
+            bytes.resize(60, 0);
+        }
+        (port, bytes)
+    }
+
+    /// An echo request to a VIP, or something like one.
+    fn echo(&mut self, site: &Site) -> (PortId, Vec<u8>) {
+        let Some(vip) = self.service(site).map(|service| service.vip) else { return self.stray(site) };
+        let (client, id) = (self.client(vip.is_ipv4()).0, self.dice.small(256).into());
+        let ether = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0xd, 0]);
+        let payload: Vec<u8> = (0..self.dice.roll(50)).map(|_| self.dice.small(256)).collect();
+        let mut bytes = Vec::new();
+        let written = match (client, vip) {
+            (IpAddr::V4(client), IpAddr::V4(vip)) => ether
+                .ipv4(client.octets(), vip.octets(), 60)
+                .icmpv4_echo_request(id, 1)
+                .write(&mut bytes, &payload),
+            (IpAddr::V6(client), IpAddr::V6(vip)) => ether
+                .ipv6(client.octets(), vip.octets(), 60)
+                .icmpv6_echo_request(id, 1)
+                .write(&mut bytes, &payload),
+            ends => panic!("addresses of two families: {ends:?}"),
+        };
+        written.expect("a packet that fits");
+        if self.dice.once_in(6) {
+            let last = bytes.len() - 1 - self.dice.roll(8);
+            bytes[last] ^= 1 << self.dice.small(8);
+        }
+        (CLIENT_SIDE, bytes)
+    }
+
+    /// What is not ours, or nearly.
+    fn stray(&mut self, site: &Site) -> (PortId, Vec<u8>) {
+        let flags = *self.dice.pick(&FLAGS);
+        let client = self.client(true);
+        let to: (IpAddr, u16) = match self.dice.roll(4) {
+            0 => (vip(self.dice.small(8)).into(), 9999),
+            1 => (DIRECTOR[0].into(), 22),
+            2 => (real(self.dice.small(8)).into(), NAT_REAL_PORT),
+            _ => (Ipv4Addr::new(203, 0, 113, 9).into(), 80),
+        };
+        let proto = *self.dice.pick(&[Proto::Tcp, Proto::Udp]);
+        let (port, mut bytes) = self.dress(Packet::from_client(proto, client, to, flags));
+        match self.dice.roll(12) {
+            // Noise; protocols that are none of ours; the other interface.
+            0 => {
+                let len = self.dice.roll(90);
+                bytes = (0..len).map(|_| self.dice.small(256)).collect();
+            }
+            1 => bytes[12..14].copy_from_slice(&[0x88, 0xb5]),
+            2 if bytes[12] == 8 && bytes[14] == 0x45 => {
+                bytes[23] = 132;
+                if let Some(service) = self.service(site)
+                    && let IpAddr::V4(vip) = service.vip
+                {
+                    bytes[30..34].copy_from_slice(&vip.octets());
+                }
+                seal_v4(&mut bytes[14..34]);
+            }
+            3 => return (SERVER_SIDE, bytes),
+            _ => {}
+        }
+        (port, bytes)
+    }
+}
+
+/// A source that no client has, or that few have.
+fn odd_source(dice: &mut Dice, packet: &Packet) -> IpAddr {
+    if packet.src.is_ipv4() {
+        let odd = [
+            [127, 0, 0, 1],
+            [0; 4],
+            [224, 0, 0, 5],
+            [255; 4],
+            [240, 1, 2, 3],
+            [0, 0, 0, 7],
+            [198, 18, 0, 77],
+        ];
+        let odd = IpAddr::from(*dice.pick(&odd));
+        if dice.once_in(8) { packet.dst.ip() } else { odd }
+    } else {
+        let odd = [
+            Ipv6Addr::LOCALHOST,
+            Ipv6Addr::UNSPECIFIED,
+            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 5),
+            real6(33),
+        ];
+        if dice.once_in(6) { packet.dst.ip() } else { (*dice.pick(&odd)).into() }
+    }
+}
+
+/// Puts four bytes of options into an IPv4 header.
+fn with_options(bytes: &mut Vec<u8>, l3: usize) {
+    bytes.splice(l3 + 20..l3 + 20, [1, 1, 1, 0]);
+    bytes[l3] = 0x46;
+    let len = u16::from_be_bytes([bytes[l3 + 2], bytes[l3 + 3]]) + 4;
+    bytes[l3 + 2..l3 + 4].copy_from_slice(&len.to_be_bytes());
+    seal_v4(&mut bytes[l3..l3 + 24]);
+}
+
+/// Puts destination options behind an IPv6 header.
+fn with_extension(bytes: &mut Vec<u8>, l3: usize) {
+    let next = std::mem::replace(&mut bytes[l3 + 6], 60);
+    bytes.splice(l3 + 40..l3 + 40, [next, 0, 1, 4, 0, 0, 0, 0]);
+    let len = u16::from_be_bytes([bytes[l3 + 4], bytes[l3 + 5]]) + 8;
+    bytes[l3 + 4..l3 + 6].copy_from_slice(&len.to_be_bytes());
+}
+
+/// How packets reach the destinations of a service at random.
+pub(super) fn method(dice: &mut Dice) -> Method {
+    *dice.pick(&[Method::Nat, Method::Nat, Method::Nat, Method::DirectRoute, Method::Tunnel])
+}
