@@ -93,7 +93,7 @@ fn connection(
     let Side::In(listen) = parts.side else { return None };
     let listen: Listen = *snapshot.listen(listen)?;
     let entry = Entry::from(payload);
-    let home = shared.side.home_of(shared.tables, (place, &key), entry)?;
+    let (home, rport) = shared.side.home_of(shared.tables, (place, &key), entry)?;
     let destination: Destination =
         *snapshot.destination(home.destination).filter(|d| d.generation == home.generation)?;
     let service = snapshot.service(listen.service)?;
@@ -109,7 +109,7 @@ fn connection(
         proto: listen.proto,
         client: addr(parts.client.0, parts.client.1),
         vip: addr(listen.vip, vport),
-        real: addr(destination.addr, destination.port.unwrap_or(vport)),
+        real: addr(destination.addr, rport.or(destination.port).unwrap_or(vport)),
         service: Some(service.name.clone()),
         forward: match destination.method {
             Method::Nat => Forward::Nat,

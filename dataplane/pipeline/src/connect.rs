@@ -13,14 +13,14 @@
 use crate::context::Context;
 use crate::entry::{Entry, Flags, Reply, State};
 use crate::ids::{DestId, ServiceId};
-use crate::inbound::{Served, Step};
+use crate::inbound::{Aside, Served, Step};
 use crate::keeper::Connection;
-use crate::key::KeyParts;
+use crate::key::{End, Key, KeyParts};
 use crate::packet::Packet;
 use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
-use crate::side::Home;
+use crate::side::{Home, Kind, Record};
 use crate::snapshot::{Destination, Method};
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
@@ -35,8 +35,41 @@ pub(crate) struct Chosen<'s> {
     pub(crate) destination: &'s Destination,
 }
 
+/// A connection that is about to be.
+pub(crate) struct Opening {
+    pub(crate) key: Key,
+    /// Its entry, without a side record.
+    pub(crate) entry: Entry,
+    /// Where it goes.
+    pub(crate) home: Home,
+    /// The side record that it is to have.
+    pub(crate) record: Option<Record>,
+}
+
+/// Both ends of a connection under NAT, as the real server sees them.
+pub(crate) struct Way {
+    pub(crate) client: End,
+    pub(crate) real: End,
+    pub(crate) proto: Proto,
+}
+
+impl Way {
+    fn of(packet: &Packet, to: &Destination) -> Way {
+        let client = KeyParts::of(packet.key).client;
+        Way { client, real: (to.addr, to.port.unwrap_or(packet.dport)), proto: packet.proto }
+    }
+}
+
+/// Why it was not published.
+pub(crate) enum Unpublished {
+    /// Somebody else was faster.
+    Again,
+    /// There is no room.
+    Refused(Reason),
+}
+
 /// Why no out-entry was made.
-enum NoReply {
+pub(crate) enum NoReply {
     /// The key belongs to another connection.
     InUse,
     /// Nothing can be made now.
@@ -60,6 +93,9 @@ impl<'a> Context<'a> {
         }
         if packet.ttl <= 1 {
             return Step::Refuse(Reason::TtlExceeded);
+        }
+        if packet.key.listen().is_some_and(|listen| self.snapshot.expects(listen)) {
+            return self.connect_expected(packet, served);
         }
         match self.tables().reserve(&packet.key, packet.hash) {
             Wish::Reserved(reserved) => self.schedule(packet, served, reserved),
@@ -87,42 +123,90 @@ impl<'a> Context<'a> {
             if destination.method != Method::Nat {
                 break (chosen, None);
             }
-            match self.make_reply(packet, destination, reserved.place()) {
+            match self.make_reply(&Way::of(packet, destination), reserved.place()) {
                 Ok(reply) => break (chosen, Some(reply)),
                 Err(NoReply::Refused(reason)) => return Step::Refuse(reason),
                 Err(NoReply::InUse) if excluded.add(id) => {}
                 Err(NoReply::InUse) => return Step::Refuse(Reason::NatTupleInUse),
             }
         };
-        self.publish(packet, chosen, reserved, reply)
+        let home = Home { destination: chosen.id, generation: chosen.destination.generation };
+        let opening = Opening {
+            key: packet.key,
+            entry: self.new_entry(packet, chosen),
+            home,
+            record: self.looked_into(packet, chosen).then_some(Record {
+                kind: Kind::Helper,
+                home,
+                words: [0; 3],
+            }),
+        };
+        match self.publish(&opening, reserved, reply) {
+            Ok(aside) => {
+                self.count_connection(chosen.service, chosen.id);
+                match aside {
+                    None => Step::To(chosen.id, chosen.destination),
+                    Some(aside) => Step::Aside(chosen.id, chosen.destination, aside),
+                }
+            }
+            Err(Unpublished::Again) => Step::Again,
+            Err(Unpublished::Refused(reason)) => Step::Refuse(reason),
+        }
+    }
+
+    /// Whether a helper looks into the connection that a packet opens.
+    fn looked_into(&self, packet: &Packet, chosen: Chosen<'_>) -> bool {
+        let nat_tcp = packet.proto == Proto::Tcp && chosen.destination.method == Method::Nat;
+        nat_tcp && self.snapshot.helper(chosen.service).is_some()
     }
 
     /// Publishes the in-entry, and then its out-entry for good.
-    fn publish(
+    pub(crate) fn publish(
         &mut self,
-        packet: &Packet,
-        chosen: Chosen<'a>,
+        opening: &Opening,
         reserved: Reserved,
         reply: Option<Place>,
-    ) -> Step<'a> {
+    ) -> Result<Option<Aside>, Unpublished> {
         let of = reserved.place();
         let tentative = Reply { of, tentative: true }.payload();
-        let payload = self.new_entry(packet, chosen).payload();
-        let Ok(place) = reserved.publish(payload) else {
-            if let Some(reply) = reply {
-                // Nobody else touches a tentative one whose in-entry never was.
-                let _gone = self.tables().remove(reply, tentative);
-            }
-            return Step::Again;
-        };
+        let published = self.publish_in(opening, reserved);
         if let Some(reply) = reply {
-            // Gone already if the connection was ended at once, by a worker with a newer snapshot.
-            let _gone = self.tables().update(reply, tentative, Reply { of, tentative: false }.payload());
+            let _gone = match published {
+                // Gone already if the connection was ended at once, by a worker with a newer snapshot.
+                Ok(_) => self.tables().update(reply, tentative, Reply { of, tentative: false }.payload()),
+                // Nobody else touches a tentative one whose in-entry never was.
+                Err(_) => self.tables().remove(reply, tentative),
+            };
         }
-        let home = Home { destination: chosen.id, generation: chosen.destination.generation };
-        self.keeper().opened(Connection { place, key: packet.key, payload }, home);
-        self.count_connection(chosen.service, chosen.id);
-        Step::To(chosen.id, chosen.destination)
+        let (connection, aside) = published?;
+        self.keeper().opened(connection, opening.home);
+        Ok(aside)
+    }
+
+    /// Publishes the in-entry, with its side record if it is to have one.
+    fn publish_in(
+        &self,
+        opening: &Opening,
+        reserved: Reserved,
+    ) -> Result<(Connection, Option<Aside>), Unpublished> {
+        let mut entry = opening.entry;
+        let mut aside = None;
+        if let Some(record) = opening.record {
+            let full = Unpublished::Refused(Reason::SideRecordsFull);
+            let id = self.shared.side.open(&record).ok_or(full)?;
+            entry = entry.with_record(id);
+            aside = Some(Aside { id, record });
+        }
+        let payload = entry.payload();
+        match reserved.publish(payload) {
+            Ok(place) => Ok((Connection { place, key: opening.key, payload }, aside)),
+            Err(_) => {
+                if let Some(Aside { id, .. }) = aside {
+                    self.shared.side.close(id);
+                }
+                Err(Unpublished::Again)
+            }
+        }
     }
 
     /// The entry of a connection that this packet opens.
@@ -140,17 +224,10 @@ impl<'a> Context<'a> {
         Entry { tick: self.tick, state, flags, destination: chosen.id, generation }
     }
 
-    /// Publishes the out-entry of a connection to `destination` whose in-entry will be `of`.
-    fn make_reply(
-        &mut self,
-        packet: &Packet,
-        destination: &Destination,
-        of: Place,
-    ) -> Result<Place, NoReply> {
+    /// Publishes the out-entry of a connection whose in-entry will be `of`.
+    pub(crate) fn make_reply(&mut self, way: &Way, of: Place) -> Result<Place, NoReply> {
         let tables = self.tables();
-        let client = KeyParts::of(packet.key).client;
-        let port = destination.port.unwrap_or(packet.dport);
-        let (addr, proto) = (destination.addr, packet.proto);
+        let Way { client, real: (addr, port), proto } = *way;
         let Some(real) = self.snapshot.real_at(addr, port, proto) else {
             return Err(NoReply::Refused(Reason::NoRoute));
         };

@@ -5,17 +5,18 @@ use crate::connect::Chosen;
 use crate::context::{Account, Context};
 use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
-use crate::keeper::{Connection, destination_of};
+use crate::keeper::{ASIDE, Connection, at_home, destination_of};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite;
-use crate::snapshot::{Destination, Listen, Method, NextHop, OnRemoval, Service};
+use crate::side::{Home, Record};
+use crate::snapshot::{Destination, Listen, Method, OnRemoval, Service};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use sheave_table::Update;
+use sheave_table::{RecordId, Update};
 use std::net::IpAddr;
 
 /// Times that a packet looks again because another worker changed its entry meanwhile.
@@ -29,10 +30,19 @@ pub(crate) struct Served<'s> {
     pub(crate) id: ServiceId,
 }
 
+/// The side record of a packet's connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Aside {
+    pub(crate) id: RecordId,
+    pub(crate) record: Record,
+}
+
 /// What is to become of a packet.
 pub(crate) enum Step<'s> {
     /// It goes to this destination.
     To(DestId, &'s Destination),
+    /// It goes to this destination, by way of what its side record is for.
+    Aside(DestId, &'s Destination, Aside),
     /// It ends here.
     Refuse(Reason),
     /// Its entry changed: look again.
@@ -58,6 +68,9 @@ impl<'a> Context<'a> {
             Step::To(id, destination) => {
                 self.send_in(frame, packet, Chosen { service: served.id, id, destination })
             }
+            Step::Aside(id, destination, aside) => {
+                self.send_aside(frame, packet, Chosen { service: served.id, id, destination }, aside)
+            }
             Step::Refuse(reason) => self.refuse(frame, packet, reason).of(served.id),
             Step::Again => self.look_up(frame, packet, served),
         }
@@ -79,6 +92,10 @@ impl<'a> Context<'a> {
                 Step::To(id, destination) => {
                     return self.send_in(frame, packet, Chosen { service: served.id, id, destination });
                 }
+                Step::Aside(id, destination, aside) => {
+                    let chosen = Chosen { service: served.id, id, destination };
+                    return self.send_aside(frame, packet, chosen, aside);
+                }
                 Step::Refuse(reason) => return self.refuse(frame, packet, reason).of(served.id),
                 Step::Again => {}
             }
@@ -94,10 +111,42 @@ impl<'a> Context<'a> {
             self.keeper().retire(connection);
             return Step::Again;
         }
+        if entry.flags.intersects(ASIDE) {
+            return self.follow_aside(packet, served, connection);
+        }
+        let home = Home { destination: entry.destination, generation: entry.generation };
+        let Some((id, destination)) = at_home(self.snapshot, served.id, home) else {
+            return self.orphaned(packet, served, connection);
+        };
+        self.follow_to(packet, connection, (id, destination))
+    }
+
+    /// The same of one with a side record, or that has left its destination.
+    #[cold]
+    #[inline(never)]
+    fn follow_aside(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
         let Some((id, destination)) = destination_of(self.shared, self.snapshot, served.id, &connection)
         else {
             return self.orphaned(packet, served, connection);
         };
+        let (Some(record), Some(of)) = (connection.entry().record(), connection.record(self.shared)) else {
+            return Step::Again;
+        };
+        match self.follow_to(packet, connection, (id, destination)) {
+            Step::To(id, destination) => Step::Aside(id, destination, Aside { id: record, record: of }),
+            step => step,
+        }
+    }
+
+    /// A packet of a connection that goes to this destination.
+    #[inline(always)]
+    fn follow_to(
+        &mut self,
+        packet: &Packet,
+        connection: Connection,
+        (id, destination): (DestId, &'a Destination),
+    ) -> Step<'a> {
+        let entry = connection.entry();
         if packet.proto == Proto::Tcp && packet.opens() && is_over(entry.state, entry.flags) {
             self.keeper().retire(connection);
             return Step::Again;
@@ -179,7 +228,7 @@ impl<'a> Context<'a> {
 
     /// Sends a client's packet on to its destination.
     #[inline(always)]
-    fn send_in(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
+    pub(crate) fn send_in(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
         let Chosen { service, id, destination } = to;
         let named = |verdict: Verdict| verdict.of(service).to(id);
         if destination.method == Method::Local {
@@ -188,9 +237,9 @@ impl<'a> Context<'a> {
         let Some(hop) = &destination.next_hop else {
             return named(self.end(frame, Reason::NoRoute));
         };
-        let mtu = self.largest(&to, hop);
-        if packet.len > mtu {
-            return named(self.too_large_in(frame, packet, mtu));
+        let overhead = destination.tunnel.as_ref().map_or(0, |tunnel| tunnel.overhead);
+        if u32::from(packet.len) + u32::from(overhead) > u32::from(hop.mtu) {
+            return named(self.too_large_in(frame, packet, hop.mtu.saturating_sub(overhead)));
         }
         let written = match destination.method {
             Method::Nat => rewrite::nat_in(&mut frame, packet, destination),
@@ -206,18 +255,6 @@ impl<'a> Context<'a> {
                 self.forward(frame, hop, account)
             }
             Err(reason) => named(self.end(frame, reason)),
-        }
-    }
-
-    /// Bytes of a packet that fits on its way to a destination, through the tunnel if there is one.
-    #[inline(always)]
-    pub(crate) fn largest(&self, to: &Chosen<'_>, hop: &NextHop) -> u16 {
-        match &to.destination.tunnel {
-            None => hop.mtu,
-            Some(tunnel) => {
-                let path = self.shared.live.path(to.id).current(hop.mtu, to.destination.generation, self.now);
-                path.saturating_sub(tunnel.overhead)
-            }
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn destination_of<'s>(
     connection: &Connection,
 ) -> Option<(DestId, &'s Destination)> {
     let entry = connection.entry();
-    if entry.flags.intersects(Flags::DETACHED.with(Flags::SIDE)) {
+    if entry.flags.intersects(ASIDE) {
         return destination_aside(shared, snapshot, service, connection);
     }
     at_home(snapshot, service, Home { destination: entry.destination, generation: entry.generation })
@@ -76,8 +76,11 @@ fn destination_aside<'s>(
     at_home(snapshot, service, connection.record(shared)?.home)
 }
 
+/// Flags of a connection that does not simply go to the destination that its entry names.
+pub(crate) const ASIDE: Flags = Flags::DETACHED.with(Flags::SIDE);
+
 #[inline(always)]
-fn at_home(snapshot: &Snapshot, service: ServiceId, home: Home) -> Option<(DestId, &Destination)> {
+pub(crate) fn at_home(snapshot: &Snapshot, service: ServiceId, home: Home) -> Option<(DestId, &Destination)> {
     let destination = snapshot.destination(home.destination)?;
     let same = destination.generation == home.generation && destination.service == service;
     same.then_some((home.destination, destination))
@@ -139,6 +142,9 @@ impl<'a> Keeper<'a> {
         let Some(real) = self.snapshot.real(real).filter(|real| real.addr == destination.addr) else {
             return false;
         };
+        if let Some(port) = self.side.peek(connection.entry()).and_then(|record| record.real_port()) {
+            return real.port.is_none_or(|p| p == port);
+        }
         let kept = KeyParts::of(connection.key).other_port;
         destination.real.is_some() && destination.port.is_none() && real.port.is_none_or(|p| Some(p) == kept)
     }
@@ -196,6 +202,7 @@ impl<'a> Keeper<'a> {
     pub(crate) fn retire(&mut self, connection: Connection) -> bool {
         let entry = connection.entry();
         let home = self.side.home(entry);
+        let port = self.side.peek(entry).and_then(|record| record.real_port());
         if self.tables.remove(connection.place, connection.payload).is_err() {
             return false;
         }
@@ -203,7 +210,7 @@ impl<'a> Keeper<'a> {
             self.live.destination(destination).leave(active);
         }
         self.tell(connection, connection.payload, Payload::default());
-        self.retire_reply(connection, home);
+        self.retire_reply(connection, home, port);
         if let Some(record) = entry.record() {
             self.side.close(record);
         }
@@ -212,14 +219,14 @@ impl<'a> Keeper<'a> {
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is
     /// left to the sweep.
-    fn retire_reply(&self, connection: Connection, home: Option<Home>) {
+    fn retire_reply(&self, connection: Connection, home: Option<Home>, port: Option<u16>) {
         let destination = home.and_then(|home| {
             self.snapshot.destination(home.destination).filter(|d| d.generation == home.generation)
         });
         let Some(destination) = destination else { return };
         let (Some(_), Some((listen, _))) = (destination.real, self.served(connection.key)) else { return };
         let parts = KeyParts::of(connection.key);
-        let Some(port) = destination.port.or(parts.other_port) else { return };
+        let Some(port) = port.or(destination.port).or(parts.other_port) else { return };
         for real in self.names(destination, port, listen).into_iter().flatten() {
             let key = out_key(self.snapshot, parts.client, port, real);
             if let Some(found) = self.tables.get(&key, self.tables.hash(&key))

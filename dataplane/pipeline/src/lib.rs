@@ -13,6 +13,7 @@ pub mod entry;
     expect(dead_code, unused_imports, reason = "wired in with the packet path's next form")
 )]
 pub mod fragments;
+pub mod helper;
 pub mod icmp;
 pub mod ids;
 pub mod key;
@@ -20,12 +21,16 @@ pub mod live;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod mss;
 pub mod output;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod path_mtu;
 pub mod reason;
 pub mod routes;
 pub mod scheduler;
+pub mod seq;
 pub mod side;
 pub mod snapshot;
+pub mod syn_cookie;
+pub mod syn_proxy;
 pub mod tables;
 pub mod tcp_state;
 #[cfg(feature = "testing")]
@@ -37,10 +42,12 @@ mod answer;
 mod arp;
 mod connect;
 mod context;
-mod errors;
+mod expect;
 mod expire;
+mod features;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 mod fragmenting;
+mod helped;
 mod hold;
 mod inbound;
 mod index;

@@ -1,27 +1,36 @@
 //! Packets from NAT destinations to clients.
 
 use crate::answer::Problem;
+use crate::connect::Chosen;
 use crate::context::{Account, Context};
 use crate::entry::Reply;
-use crate::ids::RealId;
-use crate::inbound::Gone;
-use crate::keeper::{Connection, destination_of};
+use crate::ids::{DestId, RealId};
+use crate::inbound::{Aside, Gone};
+use crate::keeper::{ASIDE, Connection, at_home, destination_of};
 use crate::key::KeyParts;
 use crate::packet::Packet;
 use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::rewrite;
+use crate::side::{Home, Kind};
 use crate::snapshot::{Listen, Ports};
 use crate::tcp_state::Seen;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use std::net::IpAddr;
 
+/// Whose packet it is.
+#[derive(Clone, Copy)]
+struct Of<'s> {
+    listen: &'s Listen,
+    connection: Connection,
+}
+
 impl Context<'_> {
     /// Handles a packet from the address and port of a NAT destination. Without a connection it is the real
     /// server's own business.
     #[inline(always)]
-    pub(crate) fn outbound(&mut self, mut frame: Frame, packet: &Packet, real: RealId) -> Verdict {
+    pub(crate) fn outbound(&mut self, frame: Frame, packet: &Packet, real: RealId) -> Verdict {
         let Some((connection, (listen, service))) =
             self.replied(packet, real).and_then(|c| Some((c, self.snapshot.serving(c.key.listen()?)?)))
         else {
@@ -31,9 +40,43 @@ impl Context<'_> {
         if entry.expired(&service.timeouts, self.tick) || listen.proto != packet.proto {
             return self.end(frame, Reason::NoEntry);
         }
-        let Some((id, _)) = destination_of(self.shared, self.snapshot, listen.service, &connection) else {
+        let of = Of { listen, connection };
+        if entry.flags.intersects(ASIDE) {
+            return self.outbound_aside(frame, packet, of);
+        }
+        let home = Home { destination: entry.destination, generation: entry.generation };
+        let Some((id, _)) = at_home(self.snapshot, listen.service, home) else {
             return self.end(frame, Reason::Removed).of(listen.service);
         };
+        self.send_out(frame, packet, of, id)
+    }
+
+    /// The same of one with a side record, or that has left its destination.
+    #[cold]
+    #[inline(never)]
+    fn outbound_aside(&mut self, mut frame: Frame, packet: &Packet, of: Of<'_>) -> Verdict {
+        let service = of.listen.service;
+        let at = destination_of(self.shared, self.snapshot, service, &of.connection);
+        let aside = of.connection.entry().record().zip(of.connection.record(self.shared));
+        let (Some((id, destination)), Some((record, aside))) = (at, aside) else {
+            return self.end(frame, Reason::Removed).of(service);
+        };
+        let mut packet = *packet;
+        if aside.kind == Kind::Helper {
+            let to = Chosen { service, id, destination };
+            let vip = (of.listen.vip, vip_port(of.listen, &of.connection)).into();
+            match self.said_by_real(&mut frame, &packet, (to, vip), Aside { id: record, record: aside }) {
+                Ok(len) => packet.len = len,
+                Err(reason) => return self.end(frame, reason).of(service).to(id),
+            }
+        }
+        self.send_out(frame, &packet, of, id)
+    }
+
+    /// Sends a real server's packet on to its client.
+    #[inline(always)]
+    fn send_out(&mut self, mut frame: Frame, packet: &Packet, of: Of<'_>, id: DestId) -> Verdict {
+        let Of { listen, connection } = of;
         let named = |verdict: Verdict| verdict.of(listen.service).to(id);
         let client = KeyParts::of(packet.key).client.0;
         if packet.ttl <= 1 {
@@ -61,7 +104,7 @@ impl Context<'_> {
 
     /// The connection that a packet from a NAT destination belongs to.
     #[inline(always)]
-    pub(crate) fn replied(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
+    fn replied(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
         let tables = self.tables();
         let reply = match packet.hint.and_then(|place| tables.confirm(place, &packet.key)) {
             Some(payload) => Some(payload),
@@ -107,7 +150,7 @@ impl Context<'_> {
 
 /// The port of the VIP that a connection is with.
 #[inline(always)]
-pub(crate) fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
+fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
     match listen.ports {
         Ports::One(port) => port,
         Ports::Range(first, _) => KeyParts::of(connection.key).other_port.unwrap_or(first),

@@ -47,11 +47,16 @@ pub enum Kind {
     Proxied = 2,
     /// A persistence template. Word 1: how many connections it has.
     Template = 3,
+    /// A connection that follows from another ([`crate::expect`]), or the expectation of one. Word 1: the real
+    /// server's port.
+    Data = 4,
 }
 
 impl Kind {
     fn from_code(code: u64) -> Option<Kind> {
-        [Kind::Helper, Kind::Proxied, Kind::Template].into_iter().find(|kind| *kind as u64 == code)
+        [Kind::Helper, Kind::Proxied, Kind::Template, Kind::Data]
+            .into_iter()
+            .find(|kind| *kind as u64 == code)
     }
 }
 
@@ -72,6 +77,16 @@ const GENERATION_AT: u32 = DestId::BITS;
 const OWN: usize = 1;
 
 impl Record {
+    /// A connection that goes to another port of its destination.
+    pub(crate) fn data(home: Home, rport: u16) -> Record {
+        Record { kind: Kind::Data, home, words: [rport.into(), 0, 0] }
+    }
+
+    /// The real server's port, where it is not the destination's.
+    pub fn real_port(&self) -> Option<u16> {
+        u16::try_from(self.words[0]).ok().filter(|_| self.kind == Kind::Data)
+    }
+
     fn head(&self) -> u64 {
         let Home { destination, generation } = self.home;
         ((self.kind as u64) << KIND_AT)
@@ -113,12 +128,18 @@ impl SideRecords {
         (still.record() == Some(id)).then_some(record)
     }
 
-    /// Where the connection goes whose entry was found at `place` under `key`. `None` when it is gone by now.
-    pub fn home_of(self, tables: Tables, (place, key): (Place, &Key), entry: Entry) -> Option<Home> {
+    /// Where the connection goes whose entry was found at `place` under `key`, and to which port of the real server if
+    /// not the destination's. `None` when it is gone by now.
+    pub fn home_of(
+        self,
+        tables: Tables,
+        (place, key): (Place, &Key),
+        entry: Entry,
+    ) -> Option<(Home, Option<u16>)> {
         if entry.flags.contains(Flags::SIDE) {
-            return self.of(tables, (place, key), entry).map(|record| record.home);
+            return self.of(tables, (place, key), entry).map(|record| (record.home, record.real_port()));
         }
-        Some(Home { destination: entry.destination, generation: entry.generation })
+        Some((Home { destination: entry.destination, generation: entry.generation }, None))
     }
 
     /// Where an entry goes that nobody else may have removed yet: for whoever is about to try. What it says only
@@ -133,7 +154,12 @@ impl SideRecords {
 
     #[cold]
     fn home_aside(self, entry: Entry) -> Option<Home> {
-        Record::from_words(self.0.read(entry.record()?)).map(|record| record.home)
+        self.peek(entry).map(|record| record.home)
+    }
+
+    /// The record of an entry, likewise.
+    pub(crate) fn peek(self, entry: Entry) -> Option<Record> {
+        Record::from_words(self.0.read(entry.record()?))
     }
 
     /// One of the kind's words, from 0.

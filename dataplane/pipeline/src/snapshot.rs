@@ -3,6 +3,8 @@
 //! The control side builds one with [`SnapshotBuilder`] and publishes it; nothing here changes afterwards. What
 //! changes while packets flow is in [`crate::live`].
 
+use crate::features::Features;
+use crate::helper::Helper;
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::index::Index;
 use crate::routes::{Route, Routes};
@@ -361,8 +363,6 @@ pub struct Snapshot {
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Those of IPv4 again: asked for every reply.
     own_v4: Index<1>,
-    /// Where tunnels end.
-    tunnel_ends: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Broadcast addresses of the connected networks.
     broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
@@ -370,6 +370,7 @@ pub struct Snapshot {
     neighbours: HashMap<(PortId, IpAddr), Mac, foldhash::fast::FixedState>,
     /// Of each service's pool, by service id: worked out once, used for every new connection.
     prepared: Vec<Prepared>,
+    features: Features,
     /// Routes to everything that is not a destination (clients, mostly).
     routes: Routes,
     /// The ways by the few IPv4 routes that lead to a gateway.
@@ -585,11 +586,6 @@ impl Snapshot {
         self.own_v4.get(&[own_key(addr)]).is_some()
     }
 
-    /// Whether a tunnel ends at an address.
-    pub(crate) fn is_tunnel_end(&self, addr: IpAddr) -> bool {
-        self.tunnel_ends.contains(&addr)
-    }
-
     /// Whether an address is the broadcast address of a connected network.
     pub fn is_broadcast(&self, addr: IpAddr) -> bool {
         matches!(addr, IpAddr::V4(addr) if self.broadcasts.contains(&addr))
@@ -604,6 +600,16 @@ impl Snapshot {
     #[inline]
     pub fn neighbour(&self, port: PortId, addr: IpAddr) -> Option<Mac> {
         self.neighbours.get(&(port, addr)).copied()
+    }
+
+    /// What looks into a service's connections, if anything does.
+    pub fn helper(&self, service: ServiceId) -> Option<Helper> {
+        self.features.helper(service)
+    }
+
+    /// Whether only those connections begin at a listen that a helper expects there.
+    pub fn expects(&self, listen: ListenId) -> bool {
+        self.features.expects(listen)
     }
 
     /// What schedulers know of a service's pool beforehand.
@@ -718,6 +724,17 @@ impl SnapshotBuilder {
         put(&mut self.snapshot.listens, id.index(), listen);
     }
 
+    /// Has a service's connections looked into.
+    pub fn help(&mut self, service: ServiceId, helper: Helper) {
+        self.snapshot.features.help(service, helper);
+    }
+
+    /// Makes a listen one where only those connections begin that a helper expects. It is the service's that the
+    /// helper is of.
+    pub fn expect_at(&mut self, listen: ListenId) {
+        self.snapshot.features.expect_at(listen);
+    }
+
     /// Answers ARP for `vip` on `port`, and announces it there.
     pub fn answer(&mut self, port: PortId, vip: IpAddr) {
         self.snapshot.answers.insert((port, vip));
@@ -725,9 +742,6 @@ impl SnapshotBuilder {
 
     /// Adds a destination.
     pub fn destination(&mut self, id: DestId, destination: Destination) {
-        if destination.tunnel.is_some() {
-            self.snapshot.tunnel_ends.insert(destination.addr);
-        }
         put(&mut self.snapshot.destinations, id.index(), destination);
     }
 

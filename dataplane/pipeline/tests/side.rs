@@ -150,6 +150,6 @@ fn a_record_of_another_owner_is_noticed() {
     assert_eq!(side.home_of(tables, (place, &key), entry), None);
     // One without a record needs no second look.
     let plain = Entry { flags: Flags::NONE, state: State::Udp, ..entry };
-    let home = side.home_of(tables, (place, &key), plain).map(|home| home.destination);
+    let home = side.home_of(tables, (place, &key), plain).map(|(home, _)| home.destination);
     assert_eq!(home, Some(entry.destination));
 }

@@ -153,6 +153,7 @@ const OUT_OF_REACH: &[(Reason, &str)] = &[
     (Reason::TxFull, "a worker's: the ring of an interface"),
     (Reason::HandoffFull, "a worker's: the ring to another worker"),
     (Reason::PassQueueFull, "a worker's: the way back to the kernel"),
+    (Reason::SideRecordsFull, "no configuration has records yet"),
     (Reason::LocalNode, "no configuration has one yet"),
     (Reason::IpExtensions, "IPv6 services are refused as yet"),
     (Reason::NdpMalformed, "likewise"),
@@ -160,7 +161,7 @@ const OUT_OF_REACH: &[(Reason, &str)] = &[
     (Reason::NdpSeen, "likewise"),
 ];
 /// Reasons that take a thousand frames: `program` reaches them without files.
-const BY_FLOOD: &[Reason] = &[Reason::NoDestinationQuiet, Reason::FragNeededQuiet];
+const BY_FLOOD: &[Reason] = &[Reason::NoDestinationQuiet, Reason::TtlExceededQuiet, Reason::FragNeededQuiet];
 
 #[test]
 fn together_the_cases_reach_every_reason() {

@@ -1,5 +1,6 @@
 //! The network and its services, and the snapshot of them.
 
+use crate::helper::Helper;
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
 use crate::scheduler::Tables;
@@ -127,6 +128,8 @@ pub struct Site {
     pub default_route: bool,
     /// Whether the interfaces have addresses.
     pub addresses: bool,
+    /// Services with an FTP helper.
+    pub ftp: Vec<u16>,
     /// Tables of hash schedulers that the next snapshot takes over as far as they stay the same.
     pub tables: Tables,
     next_destination: u16,
@@ -143,6 +146,7 @@ impl Default for Site {
             neighbours: true,
             default_route: true,
             addresses: true,
+            ftp: Vec::new(),
             tables: Tables::default(),
             next_destination: 0,
             reals: Vec::new(),
@@ -341,5 +345,23 @@ impl Site {
             Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto },
         );
         builder.answer(CLIENT_SIDE, service.vip);
+        if self.ftp.contains(&id) {
+            data_listens(builder, id, service);
+        }
+    }
+}
+
+/// Where data connections of FTP begin: below the control connection's port, and at every unprivileged port.
+fn data_listens(builder: &mut SnapshotBuilder, id: u16, service: &Service) {
+    let (service_id, proto) = (ServiceId(id), service.proto);
+    builder.help(service_id, Helper::Ftp);
+    let Ports::One(control) = service.ports else { panic!("FTP has one port") };
+    for (n, ports) in [(1000, Ports::One(control - 1)), (2000, Ports::Range(1024, u16::MAX))] {
+        let listen = ListenId(n + id);
+        builder.listen(listen, Listen { service: service_id, vip: service.vip, ports, proto });
+        builder.expect_at(listen);
+    }
+    for (n, destination) in (1000..).zip(&service.destinations) {
+        builder.real(RealId(n + id * 100), Real { addr: destination.addr, port: None, proto });
     }
 }

@@ -1,7 +1,6 @@
 //! All cases.
 
 mod change;
-mod errors;
 mod forward;
 mod refuse;
 mod resolve;
@@ -11,13 +10,6 @@ use super::Case;
 
 /// Every golden case, in the order of their names' appearance here.
 pub(crate) fn all() -> Vec<Case> {
-    let cases = [
-        forward::cases(),
-        schedule::cases(),
-        refuse::cases(),
-        errors::cases(),
-        resolve::cases(),
-        change::cases(),
-    ];
+    let cases = [forward::cases(), schedule::cases(), refuse::cases(), resolve::cases(), change::cases()];
     cases.into_iter().flatten().collect()
 }
