@@ -2,6 +2,7 @@
 //! where they are.
 
 use crate::context::Context;
+use crate::icmp::Answer;
 use crate::ip::Ip;
 use crate::reason::Reason;
 use crate::verdict::Verdict;
@@ -31,19 +32,18 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    const fn v4(self) -> icmpv4::Error {
-        match self {
-            Problem::TimeExceeded => icmpv4::Error::TimeExceeded,
-            Problem::PortUnreachable => icmpv4::Error::PortUnreachable,
-            Problem::TooBig { mtu } => icmpv4::Error::FragmentationNeeded { mtu },
-        }
-    }
-
-    fn v6(self) -> icmpv6::Error {
-        match self {
-            Problem::TimeExceeded => icmpv6::Error::TimeExceeded,
-            Problem::PortUnreachable => icmpv6::Error::PortUnreachable,
-            Problem::TooBig { mtu } => icmpv6::Error::PacketTooBig { mtu: u32::from(mtu) },
+    fn answer(self, to: IpAddr) -> Answer {
+        match (to, self) {
+            (IpAddr::V4(_), Problem::TimeExceeded) => Answer::V4(icmpv4::Error::TimeExceeded),
+            (IpAddr::V4(_), Problem::PortUnreachable) => Answer::V4(icmpv4::Error::PortUnreachable),
+            (IpAddr::V4(_), Problem::TooBig { mtu }) => {
+                Answer::V4(icmpv4::Error::FragmentationNeeded { mtu })
+            }
+            (IpAddr::V6(_), Problem::TimeExceeded) => Answer::V6(icmpv6::Error::TimeExceeded),
+            (IpAddr::V6(_), Problem::PortUnreachable) => Answer::V6(icmpv6::Error::PortUnreachable),
+            (IpAddr::V6(_), Problem::TooBig { mtu }) => {
+                Answer::V6(icmpv6::Error::PacketTooBig { mtu: u32::from(mtu) })
+            }
         }
     }
 }
@@ -110,7 +110,8 @@ impl Context<'_> {
             return self.end(frame, quiet);
         }
         let ident = self.ident();
-        match error_in_place(&mut frame, l3, &ip, source, (problem, ident)) {
+        let quote = Quote { l3, len: ip.len, source, to: ip.src };
+        match quote.answer_in_place(&mut frame, problem.answer(ip.src), ident) {
             Some(()) => self.reply(frame, ip.src, loud),
             None => self.end(frame, quiet),
         }
@@ -118,7 +119,7 @@ impl Context<'_> {
 }
 
 /// Whether an address is a host's: no error is sent to any other (RFC 1812 §4.3.2.7, RFC 4443 §2.4).
-fn is_host(addr: IpAddr) -> bool {
+pub(crate) fn is_host(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => {
             let [first, ..] = addr.octets();
@@ -212,30 +213,45 @@ fn reset_in_place(frame: &mut Frame, l3: usize, ip: &Ip, ident: u16) -> Option<(
     Some(())
 }
 
-/// Puts the headers of an ICMP error in front of as much of the packet as it quotes.
-///
-/// ```text
-///          | Ethernet, tags | packet           |
-///   | Ethernet, tags | IP | ICMP, 8 | quote     |     grown to the front
-/// ```
-fn error_in_place(
-    frame: &mut Frame,
-    l3: usize,
-    ip: &Ip,
-    source: IpAddr,
-    (problem, ident): (Problem, u16),
-) -> Option<()> {
-    let v4 = ip.src.is_ipv4();
-    let quote = if v4 { icmpv4::quote_len(ip.len) } else { icmpv6::quote_len(ip.len) };
-    let overhead = header_len(ip.src) + icmpv4::HEADER_LEN;
-    frame.set_len(l3 + quote).ok()?;
-    grow(frame, l3, overhead)?;
-    let packet = frame.bytes_mut().get_mut(l3..)?;
-    let protocol = if v4 { protocol::ICMP } else { next_header::ICMPV6 };
-    let message = head(packet, (source, ip.src), protocol, icmpv4::HEADER_LEN + quote, ident)?;
-    match (source, ip.src) {
-        (IpAddr::V6(src), IpAddr::V6(dst)) => icmpv6::emit_error_header(message, problem.v6(), src, dst).ok(),
-        _ => icmpv4::emit_error_header(message, problem.v4()).ok(),
+/// A packet in a frame that an error is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quote {
+    /// Where it begins.
+    pub(crate) l3: usize,
+    /// Its bytes, as far as they are there.
+    pub(crate) len: usize,
+    /// Where the error comes from.
+    pub(crate) source: IpAddr,
+    /// Whom it goes to.
+    pub(crate) to: IpAddr,
+}
+
+impl Quote {
+    /// Puts the headers of an ICMP error in front of as much of the packet as it quotes.
+    ///
+    /// ```text
+    ///          | Ethernet, tags | packet           |
+    ///   | Ethernet, tags | IP | ICMP, 8 | quote     |     grown to the front
+    /// ```
+    pub(crate) fn answer_in_place(self, frame: &mut Frame, answer: Answer, ident: u16) -> Option<()> {
+        let Quote { l3, len, source, to } = self;
+        let v4 = to.is_ipv4();
+        let quote = if v4 { icmpv4::quote_len(len) } else { icmpv6::quote_len(len) };
+        let overhead = header_len(to) + icmpv4::HEADER_LEN;
+        frame.set_len(l3 + quote).ok()?;
+        grow(frame, l3, overhead)?;
+        let packet = frame.bytes_mut().get_mut(l3..)?;
+        let protocol = if v4 { protocol::ICMP } else { next_header::ICMPV6 };
+        let message = head(packet, (source, to), protocol, icmpv4::HEADER_LEN + quote, ident)?;
+        match (answer, source, to) {
+            (Answer::V6(error), IpAddr::V6(src), IpAddr::V6(dst)) => {
+                icmpv6::emit_error_header(message, error, src, dst).ok()
+            }
+            (Answer::V4(error), IpAddr::V4(_), IpAddr::V4(_)) => {
+                icmpv4::emit_error_header(message, error).ok()
+            }
+            _ => None,
+        }
     }
 }
 

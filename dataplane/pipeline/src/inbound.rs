@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::side::{Home, Record};
-use crate::snapshot::{Destination, Listen, Method, OnRemoval, Service};
+use crate::snapshot::{Destination, Listen, Method, NextHop, OnRemoval, Service};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
@@ -237,9 +237,9 @@ impl<'a> Context<'a> {
         let Some(hop) = &destination.next_hop else {
             return named(self.end(frame, Reason::NoRoute));
         };
-        let overhead = destination.tunnel.as_ref().map_or(0, |tunnel| tunnel.overhead);
-        if u32::from(packet.len) + u32::from(overhead) > u32::from(hop.mtu) {
-            return named(self.too_large_in(frame, packet, hop.mtu.saturating_sub(overhead)));
+        let mtu = self.largest(&to, hop);
+        if packet.len > mtu {
+            return named(self.too_large_in(frame, packet, mtu));
         }
         let written = match destination.method {
             Method::Nat => rewrite::nat_in(&mut frame, packet, destination),
@@ -255,6 +255,18 @@ impl<'a> Context<'a> {
                 self.forward(frame, hop, account)
             }
             Err(reason) => named(self.end(frame, reason)),
+        }
+    }
+
+    /// Bytes of a packet that fits on its way to a destination, through the tunnel if there is one.
+    #[inline(always)]
+    pub(crate) fn largest(&self, to: &Chosen<'_>, hop: &NextHop) -> u16 {
+        match &to.destination.tunnel {
+            None => hop.mtu,
+            Some(tunnel) => {
+                let path = self.shared.live.path(to.id).current(hop.mtu, to.destination.generation, self.now);
+                path.saturating_sub(tunnel.overhead)
+            }
         }
     }
 

@@ -21,7 +21,6 @@ pub mod live;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod mss;
 pub mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod path_mtu;
 pub mod reason;
 pub mod routes;
@@ -42,6 +41,7 @@ mod answer;
 mod arp;
 mod connect;
 mod context;
+mod errors;
 mod expect;
 mod expire;
 mod features;

@@ -4,6 +4,7 @@
 //! connections write here, never a plain packet.
 
 use crate::ids::{DestId, ServiceId};
+use crate::path_mtu::PathMtu;
 use crate::scheduler::Locality;
 use crate::snapshot::Limits;
 use crate::time::Time;
@@ -132,6 +133,8 @@ struct Passes(AtomicU64);
 pub struct Live {
     destinations: Box<[DestLive]>,
     services: Box<[ServiceLive]>,
+    /// Apart from the rest of each: tunnels read them for every packet, and they change hardly ever.
+    paths: Box<[PathMtu]>,
     passes: Box<[Passes]>,
     pub(crate) locality: Locality,
 }
@@ -142,6 +145,7 @@ impl Live {
         Live {
             destinations: std::iter::repeat_with(DestLive::default).take(DestId::COUNT).collect(),
             services: std::iter::repeat_with(ServiceLive::default).take(ServiceId::COUNT).collect(),
+            paths: std::iter::repeat_with(PathMtu::default).take(DestId::COUNT).collect(),
             passes: std::iter::repeat_with(Passes::default).take(Live::WORKERS).collect(),
             locality: Locality::new(),
         }
@@ -170,6 +174,12 @@ impl Live {
     #[inline]
     pub fn destination(&self, id: DestId) -> &DestLive {
         &self.destinations[id.index()]
+    }
+
+    /// What the path to a destination is known to carry.
+    #[inline]
+    pub fn path(&self, id: DestId) -> &PathMtu {
+        &self.paths[id.index()]
     }
 
     /// A service's.

@@ -104,7 +104,7 @@ impl Context<'_> {
 
     /// The connection that a packet from a NAT destination belongs to.
     #[inline(always)]
-    fn replied(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
+    pub(crate) fn replied(&mut self, packet: &Packet, real: RealId) -> Option<Connection> {
         let tables = self.tables();
         let reply = match packet.hint.and_then(|place| tables.confirm(place, &packet.key)) {
             Some(payload) => Some(payload),
@@ -150,7 +150,7 @@ impl Context<'_> {
 
 /// The port of the VIP that a connection is with.
 #[inline(always)]
-fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
+pub(crate) fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
     match listen.ports {
         Ports::One(port) => port,
         Ports::Range(first, _) => KeyParts::of(connection.key).other_port.unwrap_or(first),

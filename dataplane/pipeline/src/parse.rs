@@ -33,6 +33,8 @@ pub(crate) enum Parsed {
     Outbound(Packet, RealId),
     /// An echo request to a VIP.
     Echo,
+    /// An ICMP error that may be about a packet of ours.
+    Error,
     /// ARP for IPv4.
     Arp,
     /// Neighbour discovery for IPv6.
@@ -44,6 +46,7 @@ enum Concern {
     Listen(Proto, (u16, u16), ListenId),
     Real(Proto, (u16, u16), RealId),
     Vip(Option<(u16, u16)>),
+    Quoted,
 }
 
 /// Parses a frame.
@@ -141,6 +144,7 @@ impl Walk<'_> {
                 }
             },
             Concern::Vip(ports) => self.vip(&ip, ports),
+            Concern::Quoted => Parsed::Error,
         }
     }
 
@@ -167,7 +171,7 @@ impl Walk<'_> {
 
     /// Whom a packet concerns; the reason to pass it on when that is nobody here.
     fn concern(&self, ip: &Ip) -> Result<Concern, Reason> {
-        let ports = self.ports(ip);
+        let ports = ports(ip, self.packet);
         if let Some((proto, ports)) = ports {
             if let Some(listen) = self.snapshot.listen_at(ip.dst, ports.1, proto) {
                 return Ok(Concern::Listen(proto, ports, listen));
@@ -180,20 +184,31 @@ impl Walk<'_> {
         if self.snapshot.is_vip(ip.dst) {
             return Ok(Concern::Vip(ports.map(|(_, ports)| ports)));
         }
-        if ip.protocol == protocol::ICMP && about_real(ip.payload(self.packet), self.snapshot) {
-            return Err(Reason::IcmpErrorUnsupported);
+        if self.quotes_ours(ip).is_some_and(|ours| ours) {
+            return Ok(Concern::Quoted);
         }
         Err(Reason::NotOurs)
     }
 
-    /// Protocol and ports of a TCP or UDP packet, if they are there: not in later fragments, not if cut short.
-    fn ports(&self, ip: &Ip) -> Option<(Proto, (u16, u16))> {
-        let proto = Proto::from_number(ip.protocol)?;
-        if !ip.has_ports() {
+    /// Whether an ICMP error that is not for a VIP quotes a packet that went into a tunnel of ours or on to a NAT
+    /// destination. What else is sent to the director's own addresses is the kernel's.
+    fn quotes_ours(&self, ip: &Ip) -> Option<bool> {
+        let message = ip.payload(self.packet);
+        let kind = *message.first()?;
+        let error = match ip.src {
+            IpAddr::V4(_) => ip.protocol == protocol::ICMP && icmpv4::is_error_type(kind),
+            IpAddr::V6(_) => ip.protocol == next_header::ICMPV6 && icmpv6::is_error_type(kind),
+        };
+        if !error {
             return None;
         }
-        let [a, b, c, d] = *ip.payload(self.packet).first_chunk::<4>()?;
-        Some((proto, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))))
+        let quote = message.get(icmpv4::HEADER_LEN..)?;
+        let quoted = Ip::read(self.eth.ethertype, quote).ok()?;
+        if self.snapshot.is_own(ip.dst) {
+            return Some(quoted.src == ip.dst && self.snapshot.is_tunnel_end(quoted.dst));
+        }
+        let (proto, (_, port)) = ports(&quoted, quote)?;
+        Some(self.snapshot.real_at(quoted.dst, port, proto).is_some())
     }
 
     /// What is wrong with a header that does not parse: nothing to us, if it is known not to be ours.
@@ -243,9 +258,7 @@ impl Walk<'_> {
                 Ok(icmp) if icmp.icmp_type == icmp_type::ECHO_REQUEST && icmp.code == 0 => {
                     return Parsed::Echo;
                 }
-                Ok(icmp) if icmp.is_error() && about_listen(payload, self.snapshot) => {
-                    Reason::IcmpErrorUnsupported
-                }
+                Ok(icmp) if icmp.is_error() => return Parsed::Error,
                 Ok(_) => Reason::IcmpNotOurs,
             },
             (next_header::ICMPV6, _) if ip.src.is_ipv6() => match (icmpv6::parse(payload), ip.src, ip.dst) {
@@ -256,6 +269,7 @@ impl Walk<'_> {
                 (Ok(icmp), ..) if icmp.icmp_type == icmpv6::icmp_type::ECHO_REQUEST && icmp.code == 0 => {
                     return Parsed::Echo;
                 }
+                (Ok(icmp), ..) if icmp.is_error() => return Parsed::Error,
                 (Ok(_), ..) => Reason::IcmpNotOurs,
             },
             _ => Reason::NotOurProtocol,
@@ -303,18 +317,12 @@ fn flags(proto: Proto, segment: &[u8]) -> Result<TcpFlags, Reason> {
     }
 }
 
-/// Whether an ICMP error quotes a packet from a listen to a client.
-fn about_listen(message: &[u8], snapshot: &Snapshot) -> bool {
-    embedded(message).is_some_and(|e| snapshot.listen_at(e.src.into(), e.sport, e.proto).is_some())
-}
-
-/// Whether an ICMP error quotes a packet to a NAT destination.
-fn about_real(message: &[u8], snapshot: &Snapshot) -> bool {
-    embedded(message).is_some_and(|e| snapshot.real_at(e.dst.into(), e.dport, e.proto).is_some())
-}
-
-fn embedded(message: &[u8]) -> Option<icmpv4::Embedded> {
-    let icmp = icmpv4::parse(message).ok()?;
-    let quote = message.get(icmpv4::HEADER_LEN..)?;
-    icmp.is_error().then(|| icmpv4::parse_embedded(quote).ok()).flatten()
+/// Protocol and ports of a TCP or UDP packet, if they are there: not in later fragments, not if cut short.
+fn ports(ip: &Ip, packet: &[u8]) -> Option<(Proto, (u16, u16))> {
+    let proto = Proto::from_number(ip.protocol)?;
+    if !ip.has_ports() {
+        return None;
+    }
+    let [a, b, c, d] = *ip.payload(packet).first_chunk::<4>()?;
+    Some((proto, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))))
 }

@@ -149,6 +149,7 @@ impl Pipeline {
                     Parsed::Outbound(packet, real) => context.outbound(frame, packet, *real),
                     Parsed::Decided(reason) => context.end(frame, *reason),
                     Parsed::Echo => context.echo(frame),
+                    Parsed::Error => context.icmp_error(frame),
                     Parsed::Arp => context.arp(frame),
                     Parsed::Ndp => context.ndp(frame),
                 };

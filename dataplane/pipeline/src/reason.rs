@@ -46,7 +46,6 @@ reasons! {
     OwnAddress          Pass "own-address" "a real server's answer to one of the director's own addresses";
     ArpSeen             Pass "arp-seen" "ARP that is not for a VIP, or an answer that was learned from";
     IcmpNotOurs         Pass "icmp-not-ours" "ICMP that concerns no connection of ours";
-    IcmpErrorUnsupported Pass "icmp-error-not-supported" "an ICMP error: not handled yet, left to the kernel";
     FragmentUnsupported Pass "fragment-not-supported" "an IP fragment: not handled yet, left to the kernel";
     LocalNode           Pass "local-node" "the director's own stack is the destination";
     NdpSeen             Pass "ndp-seen" "neighbour discovery that is not for a VIP, or an answer that was learned from";
@@ -57,6 +56,7 @@ reasons! {
     NoDestination       Reply "no-destination" "no usable destination: port unreachable sent";
     TtlExceeded         Reply "ttl-exceeded" "time to live ran out: time exceeded sent";
     FragNeeded          Reply "frag-needed" "too large for the way out and may not be fragmented: told the sender";
+    TunnelError         Reply "tunnel-error" "an ICMP error about a packet in a tunnel of ours: told the client what it means to it";
     Reset               Reply "reset" "the connection's destination was removed or failed: reset sent";
     // Handed to the control thread.
     VipConflict         Punt "vip-conflict" "another station claims a VIP";
@@ -79,10 +79,12 @@ reasons! {
     UdpLength           Drop "udp-length" "UDP length below 8 or beyond the packet";
     IcmpTruncated       Drop "icmp-truncated" "ICMP message cut short";
     IcmpChecksum        Drop "icmp-checksum" "wrong ICMP checksum";
+    IcmpQuote           Drop "icmp-quote" "an ICMP error to a VIP whose quoted packet is cut short or contradicts itself";
     // Dropped: cannot serve now.
     NoDestinationQuiet  Drop "no-destination-quiet" "no usable destination, and the error was rate limited or not allowed";
     TtlExceededQuiet    Drop "ttl-exceeded-quiet" "time to live ran out, and the error was rate limited or not allowed";
     FragNeededQuiet     Drop "frag-needed-quiet" "too large, and the error was rate limited or not allowed";
+    TunnelErrorQuiet    Drop "tunnel-error-quiet" "an ICMP error about a packet in a tunnel of ours: nothing to tell the client, or it was rate limited";
     FragmentingUnsupported Drop "fragmenting-not-supported" "too large for the way out and may be fragmented: not supported yet";
     Removed             Drop "destination-removed" "the connection's destination was removed or failed";
     TableFull           Drop "table-full" "the connection table has no room for a new connection";

@@ -363,6 +363,8 @@ pub struct Snapshot {
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Those of IPv4 again: asked for every reply.
     own_v4: Index<1>,
+    /// Where tunnels end.
+    tunnel_ends: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Broadcast addresses of the connected networks.
     broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
@@ -586,6 +588,11 @@ impl Snapshot {
         self.own_v4.get(&[own_key(addr)]).is_some()
     }
 
+    /// Whether a tunnel ends at an address.
+    pub(crate) fn is_tunnel_end(&self, addr: IpAddr) -> bool {
+        self.tunnel_ends.contains(&addr)
+    }
+
     /// Whether an address is the broadcast address of a connected network.
     pub fn is_broadcast(&self, addr: IpAddr) -> bool {
         matches!(addr, IpAddr::V4(addr) if self.broadcasts.contains(&addr))
@@ -742,6 +749,9 @@ impl SnapshotBuilder {
 
     /// Adds a destination.
     pub fn destination(&mut self, id: DestId, destination: Destination) {
+        if destination.tunnel.is_some() {
+            self.snapshot.tunnel_ends.insert(destination.addr);
+        }
         put(&mut self.snapshot.destinations, id.index(), destination);
     }
 

@@ -5,8 +5,8 @@ use sheave_pipeline::ids::ListenId;
 use sheave_pipeline::key::Key;
 use sheave_pipeline::snapshot::{Method, OnRemoval};
 use sheave_pipeline::testing::{
-    CLIENT_SIDE, DIRECTOR, Drained, Lab, NAT_REAL_PORT, Packet, ROUTER_MAC, SERVER_SIDE, Seen, Site, mac_of,
-    real, vip, vip6,
+    CLIENT_SIDE, DIRECTOR, Drained, Error, Lab, NAT_REAL_PORT, Packet, ROUTER_MAC, SERVER_SIDE, Seen, Site,
+    mac_of, real, vip, vip6,
 };
 use sheave_pipeline::{Punt, Reason, Resolve, Snapshot, VerdictKind};
 use sheave_proto::wire::arp::{self, Arp};
@@ -278,19 +278,29 @@ fn icmps() -> BTreeSet<Reason> {
     sum(&mut short);
     stage.expect(Reason::IcmpTruncated, CLIENT_SIDE, &short);
     stage.expect(Reason::IcmpNotOurs, CLIENT_SIDE, &icmp(vip(0), &[13, 0, 0, 0, 0, 0, 0, 0]));
-    // An error about a packet of the VIP's, one about a packet to a real server, one about neither.
+    // Errors about packets that have no connection: of the VIP's, to a real server, of neither.
     let quote = |packet: Packet| {
         let mut message = vec![3, 4, 0, 0, 0, 0, 5, 0];
         message.extend(&packet.bytes()[L3..L3 + 28]);
         message
     };
     let from_vip = quote(Packet::from_real(Proto::Tcp, VIP, CLIENT, Packet::ACK));
-    stage.expect(Reason::IcmpErrorUnsupported, CLIENT_SIDE, &icmp(vip(0), &from_vip));
-    let to_real = quote(Packet::from_client(Proto::Tcp, CLIENT, REAL, Packet::ACK));
-    stage.expect(Reason::IcmpErrorUnsupported, CLIENT_SIDE, &icmp(CLIENT.0, &to_real));
+    stage.expect(Reason::IcmpNotOurs, CLIENT_SIDE, &icmp(vip(0), &from_vip));
+    let sent = Packet::from_client(Proto::Tcp, CLIENT, REAL, Packet::ACK);
+    let to_real = quote(sent.clone());
+    let error = Error::too_big(SERVER_SIDE, real(9), CLIENT.0, 1400, &sent.bytes());
+    stage.expect(Reason::IcmpNotOurs, SERVER_SIDE, &error.bytes());
     stage.expect(Reason::IcmpNotOurs, CLIENT_SIDE, &icmp(vip(0), &to_real));
-    stage.expect(Reason::NotOurs, CLIENT_SIDE, &icmp(CLIENT.0, &from_vip));
-    stage.reached
+    stage.expect(Reason::NotOurs, CLIENT_SIDE, &icmp(DIRECTOR[0], &from_vip));
+    stage.expect(Reason::IcmpQuote, CLIENT_SIDE, &icmp(vip(0), &from_vip[..8 + 20]));
+    // About a packet in a tunnel: the client is told, but not of what it can do nothing about.
+    let mut tunnel = Stage::new(Proto::Tcp, Method::Tunnel, Resolve::Control);
+    let out = tunnel.forward(&syn());
+    let mut error = Error::too_big(SERVER_SIDE, real(9), DIRECTOR[1], 1400, &out.sent[0].1);
+    tunnel.expect(Reason::TunnelError, SERVER_SIDE, &error.bytes());
+    error.kind = (4, 0);
+    tunnel.expect(Reason::TunnelErrorQuiet, SERVER_SIDE, &error.bytes());
+    stage.reached.into_iter().chain(tunnel.reached).collect()
 }
 
 /// What an ICMP error must be: from whom, of which type and code, about which frame.

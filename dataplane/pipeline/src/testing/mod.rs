@@ -10,12 +10,14 @@
 //! Packets are built and read by another library than the one that the pipeline uses: a mistake must be made
 //! twice to go unnoticed.
 
+mod error;
 mod fuzz;
 mod lab;
 pub mod model;
 mod packet;
 mod site;
 
+pub use error::Error;
 pub use fuzz::{packet_path, packet_path_seeds};
 pub use lab::{Drained, Lab};
 pub use packet::{Packet, Seen, Seen6};

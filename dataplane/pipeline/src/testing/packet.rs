@@ -100,7 +100,7 @@ impl Packet {
     /// # Panics
     /// When the payload is larger than a packet can hold, or the addresses are of two families.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.ethernet();
+        let mut bytes = ethernet_header(self.port, self.src.ip(), &self.tags);
         match (self.src.ip(), self.dst.ip()) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => self.v4(&mut bytes, src, dst),
             (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(&mut bytes, src, dst),
@@ -171,19 +171,6 @@ impl Packet {
         (self.port, self.bytes())
     }
 
-    fn ethernet(&self) -> Vec<u8> {
-        let source = if self.port == CLIENT_SIDE { ROUTER_MAC } else { Mac([2, 0, 0, 0, 1, 1]) };
-        let mut bytes = [mac_of(self.port).0, source.0].concat();
-        for (n, vlan) in self.tags.iter().enumerate() {
-            // Of two tags, the outer one is the provider's.
-            let tag: u16 = if n + 1 < self.tags.len() { 0x88a8 } else { 0x8100 };
-            bytes.extend([tag.to_be_bytes(), vlan.to_be_bytes()].concat());
-        }
-        let ether_type: u16 = if self.src.is_ipv4() { 0x0800 } else { 0x86dd };
-        bytes.extend(ether_type.to_be_bytes());
-        bytes
-    }
-
     fn tcp(&self) -> TcpHeader {
         let mut tcp = TcpHeader::new(self.src.port(), self.dst.port(), self.seq, 8192);
         tcp.acknowledgment_number = self.ack;
@@ -194,6 +181,20 @@ impl Packet {
         tcp.ack = self.flags & Packet::ACK != 0;
         tcp
     }
+}
+
+/// The Ethernet header, with tags, of a frame that comes in on `port`.
+pub(super) fn ethernet_header(port: PortId, src: IpAddr, tags: &[u16]) -> Vec<u8> {
+    let source = if port == CLIENT_SIDE { ROUTER_MAC } else { Mac([2, 0, 0, 0, 1, 1]) };
+    let mut bytes = [mac_of(port).0, source.0].concat();
+    for (n, vlan) in tags.iter().enumerate() {
+        // Of two tags, the outer one is the provider's.
+        let tag: u16 = if n + 1 < tags.len() { 0x88a8 } else { 0x8100 };
+        bytes.extend([tag.to_be_bytes(), vlan.to_be_bytes()].concat());
+    }
+    let ether_type: u16 = if src.is_ipv4() { 0x0800 } else { 0x86dd };
+    bytes.extend(ether_type.to_be_bytes());
+    bytes
 }
 
 /// What a frame turns out to be when read by others, all checksums right.

@@ -1,6 +1,7 @@
 //! All cases.
 
 mod change;
+mod errors;
 mod forward;
 mod refuse;
 mod resolve;
@@ -10,6 +11,13 @@ use super::Case;
 
 /// Every golden case, in the order of their names' appearance here.
 pub(crate) fn all() -> Vec<Case> {
-    let cases = [forward::cases(), schedule::cases(), refuse::cases(), resolve::cases(), change::cases()];
+    let cases = [
+        forward::cases(),
+        schedule::cases(),
+        refuse::cases(),
+        errors::cases(),
+        resolve::cases(),
+        change::cases(),
+    ];
     cases.into_iter().flatten().collect()
 }

@@ -79,7 +79,7 @@ fn left_to_the_kernel() -> Case {
         .d1(from_real(11, 8080, CLIENT, "A").build())
         // own-address
         .d1(from_real(11, 8080, ([198, 19, 1, 1], 50_000), "SA").build())
-        // icmp-not-ours, icmp-error-not-supported
+        // icmp-not-ours: no error, or one about no connection
         .d0(icmp(from_client, (CLIENT.0, VIP), 13, 0, &[0; 16]))
         .d0(error(from_client, (CLIENT.0, VIP), &from_real(11, 8080, CLIENT, "A").build()))
         .d0(error(
