@@ -115,6 +115,14 @@ impl Frame {
         Ok(())
     }
 
+    /// Cuts off what lies behind the first `len` bytes of the packet, if anything does.
+    #[inline(always)]
+    pub fn truncate(&mut self, len: usize) {
+        if let Ok(len) = u16::try_from(len) {
+            self.len = self.len.min(len);
+        }
+    }
+
     /// Empties the packet and puts its start back to [`HEADROOM`].
     #[inline]
     pub fn reset(&mut self) {

@@ -128,11 +128,10 @@ impl<'a> Context<'a> {
         } else {
             (Traffic::InPackets, Traffic::InBytes)
         };
+        let adds = [(packets as usize, 1), (bytes as usize, account.bytes)];
         let page = &self.own.counters;
-        page.add(counters::service(account.service, packets), 1);
-        page.add(counters::service(account.service, bytes), account.bytes);
-        page.add(counters::destination(account.destination, packets), 1);
-        page.add(counters::destination(account.destination, bytes), account.bytes);
+        page.add_in_row(counters::service_row(account.service), adds);
+        page.add_in_row(counters::destination_row(account.destination), adds);
     }
 
     /// Counts a new connection.

@@ -53,14 +53,26 @@ pub const fn reason(reason: Reason) -> usize {
     REASONS + reason as usize
 }
 
+/// A service's row; [`Traffic`] counts within it.
+#[inline]
+pub(crate) const fn service_row(id: ServiceId) -> usize {
+    SERVICES / STRIDE + id.index()
+}
+
+/// A destination's row.
+#[inline]
+pub(crate) const fn destination_row(id: DestId) -> usize {
+    DESTINATIONS / STRIDE + id.index()
+}
+
 /// The slot of a service's traffic.
 #[inline]
 pub const fn service(id: ServiceId, what: Traffic) -> usize {
-    SERVICES + id.index() * STRIDE + what as usize
+    service_row(id) * STRIDE + what as usize
 }
 
 /// The slot of a destination's traffic.
 #[inline]
 pub const fn destination(id: DestId, what: Traffic) -> usize {
-    DESTINATIONS + id.index() * STRIDE + what as usize
+    destination_row(id) * STRIDE + what as usize
 }

@@ -27,7 +27,8 @@ use crate::snapshot::Timeouts;
 use crate::tables::Place;
 use crate::tcp_state::TcpState;
 use crate::time::{Seconds, Tick};
-use sheave_table::{Payload, RecordId};
+use sheave_proto::wire::flow::Proto;
+use sheave_table::{Handle, Payload, RecordId};
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -231,6 +232,67 @@ impl From<Payload> for Reply {
     fn from(payload: Payload) -> Reply {
         let bits = payload.bits();
         Reply { of: Place::from_bits(bits & !Reply::TENTATIVE), tentative: bits & Reply::TENTATIVE != 0 }
+    }
+}
+
+/// What the payload of an in-entry looks like when a packet changes nothing in it: its connection is established,
+/// goes to the destination that it names, and was used in this second already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steady {
+    mask: u64,
+    want: u64,
+}
+
+impl Steady {
+    const COMMON: u64 =
+        0xffff | (0xf << STATE_AT) | ((Flags::SIDE.0 as u64 | Flags::DETACHED.0 as u64) << FLAGS_AT);
+
+    /// For a packet of a client that has none of the flags that change a state.
+    #[inline(always)]
+    pub(crate) fn from_client(proto: Proto, now: Tick) -> Steady {
+        let tick = u64::from(now.0);
+        match proto {
+            Proto::Udp => Steady { mask: Steady::COMMON, want: tick | (State::UDP_CODE << STATE_AT) },
+            Proto::Tcp => {
+                let assured = u64::from(Flags::ASSURED.0) << FLAGS_AT;
+                let established = (TcpState::Established as u64) << STATE_AT;
+                Steady { mask: Steady::COMMON | assured, want: tick | established | assured }
+            }
+        }
+    }
+
+    /// For a packet of a real server, likewise.
+    #[inline(always)]
+    pub(crate) fn from_real(proto: Proto, now: Tick) -> Steady {
+        let Steady { mask, want } = Steady::from_client(proto, now);
+        let assured = u64::from(Flags::ASSURED.0) << FLAGS_AT;
+        Steady { mask: mask | assured | (u64::from(Flags::NO_OUTPUT.0) << FLAGS_AT), want: want | assured }
+    }
+
+    /// Whether a payload looks like that.
+    #[inline(always)]
+    pub(crate) fn holds(self, payload: Payload) -> bool {
+        payload.bits() & self.mask == self.want
+    }
+
+    /// The destination that such a payload names.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "cut out of the word")]
+    pub(crate) const fn destination(payload: Payload) -> DestId {
+        DestId((payload.bits() >> DESTINATION_AT) as u16)
+    }
+
+    /// Which life of it.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "cut out of the word")]
+    pub(crate) const fn generation(payload: Payload) -> Generation {
+        Generation((payload.bits() >> GENERATION_AT) as u8)
+    }
+
+    /// The in-entry that the payload of an out-entry names, if that is a narrow one.
+    #[inline(always)]
+    pub(crate) fn reply(payload: Payload) -> Option<Handle> {
+        Reply::from(payload).of.as_narrow()
     }
 }
 

@@ -58,13 +58,25 @@ impl Key {
     /// The key of packets from an IPv4 client to a listen with one port.
     #[inline]
     pub fn narrow_in(addr: Ipv4Addr, port: u16, listen: ListenId) -> Key {
-        Key::Narrow([narrow(addr, port) | (u64::from(listen.0) & ID_MASK)])
+        Key::Narrow(Key::narrow_in_words(addr, port, listen))
     }
 
     /// The key of packets from a real server's one port to an IPv4 client.
     #[inline]
     pub fn narrow_out(addr: Ipv4Addr, port: u16, real: RealId) -> Key {
-        Key::Narrow([narrow(addr, port) | OUT | (u64::from(real.0) & ID_MASK)])
+        Key::Narrow(Key::narrow_out_words(addr, port, real))
+    }
+
+    /// The words of [`Key::narrow_in`].
+    #[inline(always)]
+    pub(crate) fn narrow_in_words(addr: Ipv4Addr, port: u16, listen: ListenId) -> [u64; 1] {
+        [narrow(addr, port) | (u64::from(listen.0) & ID_MASK)]
+    }
+
+    /// The words of [`Key::narrow_out`].
+    #[inline(always)]
+    pub(crate) fn narrow_out_words(addr: Ipv4Addr, port: u16, real: RealId) -> [u64; 1] {
+        [narrow(addr, port) | OUT | (u64::from(real.0) & ID_MASK)]
     }
 
     /// The key of packets from a client to `vport` of a listen.

@@ -62,6 +62,8 @@ mod parse;
 mod pipeline;
 mod quick;
 mod rewrite;
+mod stages;
+mod steady;
 
 pub use output::{Output, Punt};
 pub use pipeline::{Pipeline, Resolve, Settings, Shared};

@@ -11,7 +11,6 @@ use crate::quick;
 use crate::reason::Reason;
 use crate::snapshot::{Interface, Ports, Snapshot};
 use crate::tables::Tables;
-use sheave_frame::Frame;
 use sheave_proto::wire::arp;
 use sheave_proto::wire::eth::{self, Eth, ethertype};
 use sheave_proto::wire::flow::Proto;
@@ -49,13 +48,9 @@ enum Concern {
     Quoted,
 }
 
-/// Parses a frame.
-#[inline(always)]
-pub(crate) fn parse(frame: &Frame, snapshot: &Snapshot, tables: &Tables) -> Parsed {
-    let bytes = frame.bytes();
-    let Some(interface) = snapshot.interface(frame.ingress()) else {
-        return Parsed::Decided(Reason::NotOurs);
-    };
+/// Parses a frame that came in on `interface`.
+#[inline]
+pub(crate) fn parse(bytes: &[u8], interface: &Interface, snapshot: &Snapshot, tables: &Tables) -> Parsed {
     match quick::parse(bytes, interface, snapshot, tables) {
         Some(parsed) => parsed,
         None => parse_any(bytes, interface, snapshot, tables),

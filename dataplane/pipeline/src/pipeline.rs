@@ -2,22 +2,24 @@
 
 use crate::context::{Context, Own};
 use crate::counters;
-use crate::entry::Reply;
 use crate::expire::Sweeper;
 use crate::hold::Holding;
+use crate::ids::{ListenId, RealId};
 use crate::limiter::Limiter;
 use crate::live::Live;
 use crate::neighbours::Learned;
 use crate::output::Output;
-use crate::packet::Packet;
-use crate::parse::{Parsed, parse};
+use crate::parse::{Parsed, parse_any};
+use crate::reason::Reason;
 use crate::scheduler::Rng;
 use crate::side::SideRecords;
 use crate::snapshot::Snapshot;
-use crate::tables::{Seen, Tables};
+use crate::stages::Stages;
+use crate::steady::{Lane, Way};
+use crate::tables::Tables;
 use crate::time::Time;
-use crate::verdict::VerdictKind;
-use sheave_frame::{BURST, Burst, FramePool};
+use crate::verdict::{Verdict, VerdictKind};
+use sheave_frame::{Burst, Frame, FramePool};
 use sheave_table::change::ChangeWriter;
 use sheave_table::{Slab, Table};
 use std::sync::Arc;
@@ -77,7 +79,7 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     own: Own,
     sweeper: Sweeper,
-    parsed: Vec<Parsed>,
+    stages: Stages,
 }
 
 /// Neighbours that a pipeline learns by itself, at most.
@@ -102,7 +104,7 @@ impl Pipeline {
             changes: None,
         };
         let sweeper = Sweeper::new(&shared.tables, settings.worker, settings.workers);
-        Pipeline { shared, own, sweeper, parsed: Vec::with_capacity(BURST) }
+        Pipeline { shared, own, sweeper, stages: Stages::new() }
     }
 
     /// Tells every new connection, change of state and end of a connection to `changes` from now on.
@@ -113,12 +115,9 @@ impl Pipeline {
     /// Handles every frame of `burst`, in order. Afterwards `burst` is empty: each frame is in `out`, held back
     /// inside, or in `pool`.
     ///
-    /// Three passes, of which the first two only spare the third its waits for memory:
-    ///
-    /// 1. parse every frame, hash its key once, fetch its first bucket ahead;
-    /// 2. find the entry there, or fetch the second bucket and find it there; for replies, fetch the in-entry;
-    /// 3. handle frame by frame. Only this one changes anything, and it believes nothing of the second without
-    ///    looking again, so that the result does not depend on the size of the burst.
+    /// Three passes, of which the first two only spare the third its waits for memory.
+    /// The first two are in [`crate::stages`]. The third handles frame by frame. Only this one changes anything, and it
+    /// believes nothing of the second without looking again, so that the result does not depend on the size of the burst.
     pub fn process(
         &mut self,
         now: Time,
@@ -129,31 +128,21 @@ impl Pipeline {
     ) {
         let mut context = context(&mut self.own, &self.shared, now, snapshot, pool, out);
         context.release_resolved();
-        let tables = context.tables();
         let mut forwarded = 0;
         while !burst.is_empty() {
-            let frames = burst.len().min(BURST);
-            self.parsed.clear();
-            self.parsed.extend(burst.iter().take(frames).map(|frame| {
-                let parsed = parse(frame, snapshot, &tables);
-                if let Parsed::Inbound(packet, _) | Parsed::Outbound(packet, _) = &parsed {
-                    tables.prefetch(&packet.key, packet.hash);
-                }
-                parsed
-            }));
-            find_entries(&mut self.parsed, &tables);
-            for parsed in &self.parsed {
-                let Some(frame) = burst.pop() else { break };
-                let verdict = match parsed {
-                    Parsed::Inbound(packet, listen) => context.inbound(frame, packet, *listen),
-                    Parsed::Outbound(packet, real) => context.outbound(frame, packet, *real),
-                    Parsed::Decided(reason) => context.end(frame, *reason),
-                    Parsed::Echo => context.echo(frame),
-                    Parsed::Error => context.icmp_error(frame),
-                    Parsed::Arp => context.arp(frame),
-                    Parsed::Ndp => context.ndp(frame),
+            self.stages.note(burst, snapshot, &context.shared.tables);
+            let mut others = self.stages.others.iter();
+            let mut lanes = self.stages.lanes.iter();
+            forwarded += lanes.len() as u64;
+            while let Some((frame, lane)) = context.steady(burst, &mut lanes) {
+                let verdict = match lane.way {
+                    Way::In | Way::Out => context.long_way(frame, lane),
+                    Way::Long => {
+                        let parsed = others.next().unwrap_or(&Parsed::Decided(Reason::NotOurs));
+                        context.handle(frame, parsed)
+                    }
                 };
-                forwarded += u64::from(context.conclude(verdict));
+                forwarded -= u64::from(!context.conclude(verdict));
             }
         }
         context.own.counters.add(counters::verdict(VerdictKind::Forward), forwarded);
@@ -194,6 +183,38 @@ impl Pipeline {
     }
 }
 
+impl Context<'_> {
+    /// A frame by what it was parsed to.
+    #[inline]
+    fn handle(&mut self, frame: Frame, parsed: &Parsed) -> Verdict {
+        match parsed {
+            Parsed::Inbound(packet, listen) => self.inbound(frame, packet, *listen),
+            Parsed::Outbound(packet, real) => self.outbound(frame, packet, *real),
+            Parsed::Decided(reason) => self.end(frame, *reason),
+            Parsed::Echo => self.echo(frame),
+            Parsed::Error => self.icmp_error(frame),
+            Parsed::Arp => self.arp(frame),
+            Parsed::Ndp => self.ndp(frame),
+        }
+    }
+
+    /// A frame that could have gone the short way, but for what was found.
+    #[inline(never)]
+    fn long_way(&mut self, frame: Frame, lane: &Lane) -> Verdict {
+        match (lane.packet(frame.bytes()), lane.way) {
+            (Some(packet), Way::In) => self.inbound(frame, &packet, ListenId(lane.id)),
+            (Some(packet), Way::Out) => self.outbound(frame, &packet, RealId(lane.id)),
+            _ => {
+                let Some(interface) = self.snapshot.interface(frame.ingress()) else {
+                    return self.end(frame, Reason::NotOurs);
+                };
+                let parsed = parse_any(frame.bytes(), interface, self.snapshot, &self.tables());
+                self.handle(frame, &parsed)
+            }
+        }
+    }
+}
+
 fn context<'a>(
     own: &'a mut Own,
     shared: &'a Shared,
@@ -203,46 +224,6 @@ fn context<'a>(
     out: &'a mut Output,
 ) -> Context<'a> {
     Context { now, tick: now.tick(), snapshot, shared, own, pool, out }
-}
-
-/// The second pass: notes where each packet's entry is, as a hint. Nothing is written to the tables.
-#[inline(always)]
-fn find_entries(parsed: &mut [Parsed], tables: &Tables) {
-    let mut missed = false;
-    for parsed in parsed.iter_mut() {
-        let (packet, reply) = match parsed {
-            Parsed::Inbound(packet, _) => (packet, false),
-            Parsed::Outbound(packet, _) => (packet, true),
-            _ => continue,
-        };
-        match tables.find_first(&packet.key, packet.hash) {
-            Some(seen) => note(packet, seen, reply, tables),
-            None => missed = true,
-        }
-    }
-    if !missed {
-        return;
-    }
-    for parsed in parsed.iter_mut() {
-        let (packet, reply) = match parsed {
-            Parsed::Inbound(packet, _) => (packet, false),
-            Parsed::Outbound(packet, _) => (packet, true),
-            _ => continue,
-        };
-        if packet.hint.is_none()
-            && let Some(seen) = tables.find_second(&packet.key, packet.hash)
-        {
-            note(packet, seen, reply, tables);
-        }
-    }
-}
-
-#[inline(always)]
-fn note(packet: &mut Packet, seen: Seen, reply: bool, tables: &Tables) {
-    packet.hint = Some(seen.place);
-    if reply {
-        tables.prefetch_place(Reply::from(seen.payload).of);
-    }
 }
 
 /// Different workers start at different numbers, and seeds at different ones again.

@@ -1,5 +1,6 @@
-//! The short way through parsing: untagged frames with plain headers that hold a well-formed packet of a known
-//! listen or real server. Whatever else a frame is, it is `None` here, and [`crate::parse`] finds out.
+//! A short way through parsing for IPv6: untagged frames with plain headers that hold a well-formed packet of a known
+//! listen or real server. Whatever else a frame is, it is `None` here, and [`crate::parse`] finds out. (For IPv4 there is
+//! a shorter one: [`crate::steady`].)
 //!
 //! What this accepts, it understands exactly as the long way does; a property holds the two together.
 
@@ -8,14 +9,13 @@ use crate::packet::Packet;
 use crate::parse::Parsed;
 use crate::snapshot::{Interface, Snapshot};
 use crate::tables::Tables;
-use sheave_proto::wire::eth::HEADER_LEN as L3;
+use sheave_proto::wire::eth::{HEADER_LEN as L3, ethertype};
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
-/// Plain headers of IPv4 and of IPv6 with a TCP header behind them. Datagrams of UDP that are shorter go the long way.
-const V4_HEAD: usize = L3 + 20 + 20;
-const V6_HEAD: usize = L3 + 40 + 20;
+/// A plain header of IPv6 with a TCP header behind it. Datagrams of UDP that are shorter go the long way.
+const HEAD: usize = L3 + 40 + 20;
 
 /// Bytes of a frame, from an offset that the compiler checks against the array.
 #[inline(always)]
@@ -41,15 +41,11 @@ pub(crate) fn parse(
     snapshot: &Snapshot,
     tables: &Tables,
 ) -> Option<Parsed> {
-    let head = bytes.first_chunk::<V4_HEAD>()?;
-    if head[..6] != interface.mac.0 {
+    let head = bytes.first_chunk::<HEAD>()?;
+    if head[..6] != interface.mac.0 || be16(head, 12) != ethertype::IPV6 {
         return None;
     }
-    match be16(head, 12) {
-        0x0800 => v4(bytes.len(), head, snapshot, tables),
-        0x86dd => v6(bytes.len(), bytes.first_chunk()?, snapshot, tables),
-        _ => None,
-    }
+    v6(bytes.len(), head, snapshot, tables)
 }
 
 /// TCP flags and whether the segment's own lengths agree: of `segment` bytes, with a header whose bytes 4 to 5 (UDP's
@@ -69,63 +65,7 @@ fn transport(proto: u8, segment: usize, udp_len: u16, offset_flags: u16) -> Opti
 }
 
 #[inline(always)]
-fn v4(frame: usize, head: &[u8; V4_HEAD], snapshot: &Snapshot, tables: &Tables) -> Option<Parsed> {
-    let len = be16(head, 16);
-    let plain = head[14] == 0x45 && be16(head, 20) & 0x3fff == 0;
-    let fits = usize::from(len) + L3 <= frame && len >= 28;
-    if !(plain && fits && checksum_ok(head)) {
-        return None;
-    }
-    let (proto, flags) =
-        transport(head[23], usize::from(len) - 20, be16(head, L3 + 24), be16(head, L3 + 32))?;
-    let (src, dst) = (be32(head, 26), be32(head, 30));
-    let (sport, dport) = (be16(head, 34), be16(head, 36));
-    let packet = |key: Key| Packet {
-        key,
-        hash: tables.hash(&key),
-        hint: None,
-        l3: 14,
-        l4: 34,
-        len,
-        sport,
-        dport,
-        proto,
-        flags,
-        ttl: head[22],
-        v6: false,
-        df: head[20] & 0x40 != 0,
-    };
-    let (client, server) = (Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst));
-    if let Some(listen) = snapshot.plain_listen_v4(server, dport, proto) {
-        // Loopback, "this" network, multicast and beyond, the VIP itself: the long way knows which are refused.
-        let doubtful = matches!(head[26], 0 | 127 | 224..) || src == dst;
-        return (!doubtful).then(|| Parsed::Inbound(packet(Key::narrow_in(client, sport, listen)), listen));
-    }
-    if snapshot.has_wide_listens() {
-        return None;
-    }
-    let real = snapshot.plain_real_v4(client, sport, proto)?;
-    let own = snapshot.is_own_v4(server);
-    (!own).then(|| Parsed::Outbound(packet(Key::narrow_out(server, dport, real)), real))
-}
-
-/// Whether the header's words sum to all ones.
-#[inline(always)]
-fn checksum_ok(head: &[u8; V4_HEAD]) -> bool {
-    let sum = u64::from(be32(head, 14))
-        + u64::from(be32(head, 18))
-        + u64::from(be32(head, 22))
-        + u64::from(be32(head, 26))
-        + u64::from(be32(head, 30));
-    // Not all bytes are zero, so that the sum modulo 0xffff is all ones in one spelling only.
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff
-}
-
-#[inline(always)]
-fn v6(frame: usize, head: &[u8; V6_HEAD], snapshot: &Snapshot, tables: &Tables) -> Option<Parsed> {
+fn v6(frame: usize, head: &[u8; HEAD], snapshot: &Snapshot, tables: &Tables) -> Option<Parsed> {
     let payload = be16(head, 18);
     let fits = usize::from(payload) + L3 + 40 <= frame && payload >= 8;
     if head[14] >> 4 != 6 || !fits {

@@ -6,9 +6,10 @@
 use crate::features::Features;
 use crate::helper::Helper;
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
-use crate::index::Index;
+use crate::index::{Filter, Index};
 use crate::routes::{Route, Routes};
 use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
+use crate::steady::Plan;
 use crate::time::Seconds;
 use hashbrown::{HashMap, HashSet};
 use sheave_frame::PortId;
@@ -365,6 +366,8 @@ pub struct Snapshot {
     own_v4: Index<1>,
     /// Where tunnels end.
     tunnel_ends: HashSet<IpAddr, foldhash::fast::FixedState>,
+    /// IPv4 addresses of the director's own, and VIPs.
+    here_v4: Filter,
     /// Broadcast addresses of the connected networks.
     broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
@@ -377,6 +380,8 @@ pub struct Snapshot {
     routes: Routes,
     /// The ways by the few IPv4 routes that lead to a gateway.
     ways: Vec<Option<NextHop>>,
+    /// All of it again, as far as the short way needs it.
+    plan: Plan,
 }
 
 /// The look-up key of an IPv4 (address, port, protocol). Port 0 stands for any.
@@ -593,6 +598,12 @@ impl Snapshot {
         self.tunnel_ends.contains(&addr)
     }
 
+    /// Whether an IPv4 address may be a VIP or one of the director's own; `false` is certain.
+    #[inline(always)]
+    pub(crate) fn may_be_here(&self, addr: Ipv4Addr) -> bool {
+        self.here_v4.may_have(addr.to_bits())
+    }
+
     /// Whether an address is the broadcast address of a connected network.
     pub fn is_broadcast(&self, addr: IpAddr) -> bool {
         matches!(addr, IpAddr::V4(addr) if self.broadcasts.contains(&addr))
@@ -642,6 +653,18 @@ impl Snapshot {
             };
         }
         self.way(self.routes.lookup(to)?, to)
+    }
+
+    /// What the short way needs of all this.
+    #[inline(always)]
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The place in the list of few of the most specific route to an IPv4 address.
+    #[inline(always)]
+    pub(crate) fn few(&self, to: u32) -> Option<usize> {
+        self.routes.few(to).map(|(at, _)| at)
     }
 
     fn way(&self, route: Route, to: IpAddr) -> Option<NextHop> {
@@ -778,7 +801,12 @@ impl SnapshotBuilder {
 
     /// The finished snapshot. A VIP that is also an interface address counts as a VIP, not as the director's own.
     pub fn build(mut self) -> Snapshot {
-        let Snapshot { own, own_v4, vips, .. } = &mut self.snapshot;
+        let Snapshot { own, own_v4, vips, here_v4, .. } = &mut self.snapshot;
+        for addr in own.iter().chain(vips.iter()) {
+            if let IpAddr::V4(addr) = addr {
+                here_v4.add(addr.to_bits());
+            }
+        }
         own.retain(|addr| !vips.contains(addr));
         for addr in own.iter() {
             if let IpAddr::V4(addr) = addr {
@@ -788,6 +816,8 @@ impl SnapshotBuilder {
         self.snapshot.prepared = Prepared::all(&self.snapshot, self.hash_key, &self.tables);
         let gateways = self.snapshot.routes.few_routes().map(|route| self.snapshot.way(route, route.via?));
         self.snapshot.ways = gateways.collect();
+        let Snapshot { destinations, listens, ways, .. } = &self.snapshot;
+        self.snapshot.plan = Plan::new(destinations, listens, ways);
         self.snapshot
     }
 }

@@ -40,6 +40,18 @@ impl Place {
         Place(bits & (2 * Place::WIDE - 1))
     }
 
+    /// That of an entry in the table of narrow keys.
+    #[inline(always)]
+    pub(crate) fn narrow(handle: Handle) -> Place {
+        Place::new(handle, false)
+    }
+
+    /// The entry, if it is in that table.
+    #[inline(always)]
+    pub(crate) fn as_narrow(self) -> Option<Handle> {
+        (!self.is_wide()).then(|| self.handle())
+    }
+
     #[inline]
     const fn is_wide(self) -> bool {
         self.0 & Place::WIDE != 0

@@ -63,6 +63,19 @@ impl Writer {
         }
     }
 
+    /// Adds to several counters of a row, eight from `8 * row` on: `(which, n)` each. Beyond the page nothing happens; a
+    /// debug build stops.
+    #[inline(always)]
+    pub fn add_in_row<const N: usize>(&self, row: usize, adds: [(usize, u64); N]) {
+        let (rows, _) = self.page.counters.as_chunks::<8>();
+        debug_assert!(row < rows.len(), "row {row} of {}", rows.len());
+        let Some(row) = rows.get(row) else { return };
+        for (which, n) in adds {
+            // ORDERING: Relaxed, as in `add`.
+            row[which].store(row[which].load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        }
+    }
+
     /// The page that this writes.
     pub fn page(&self) -> &Arc<CounterPage> {
         &self.page
@@ -87,6 +100,14 @@ mod tests {
         assert_eq!(CounterPage::sum(&pages, 1), 17);
         assert_eq!(CounterPage::sum(&pages, 2), 1, "modulo 2^64");
         assert_eq!(CounterPage::sum(&pages, 3), 0, "beyond the page");
+    }
+
+    #[test]
+    fn a_row_of_counters_is_added_to_at_once() {
+        let (page, writer) = CounterPage::with_writer(24);
+        writer.add(10, 1);
+        writer.add_in_row(1, [(2, 5), (7, 6)]);
+        assert_eq!((page.get(10), page.get(15), page.get(9), page.get(16)), (6, 6, 0, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the same hash in every version that reads the same layout. A test pins it.
 
 /// The hash of a key, from which all its candidate buckets follow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Hash(pub(crate) u64);
 
 impl Hash {
