@@ -95,8 +95,9 @@ fuzz: ## run fuzzers: make fuzz T=wire FUZZ_SECONDS=600 (all targets by default;
 	done
 
 .PHONY: nightly
-nightly: ## the packet path against its model for more than ten million frames (seeds are printed; SHEAVE_SEED=N repeats one)
+nightly: ## the packet path against its model, ten million frames without and ten with faults (prints seeds; SHEAVE_SEED=N repeats one)
 	$(CARGO) test --release -q -p sheave-pipeline --test model -- --ignored --nocapture
+	$(CARGO) test --release -q -p sheave-worker --test faults -- --ignored --nocapture
 
 .PHONY: bench
 bench: ## time of the packet path in memory (criterion)

@@ -90,13 +90,29 @@ impl Lab {
     /// When there are more frames than the pool has, or than a burst.
     pub fn burst(&mut self, snapshot: &Snapshot, frames: &[(PortId, Vec<u8>)]) -> Vec<Verdict> {
         let mut burst = Burst::with_capacity(BURST);
+        self.fill(&mut burst, frames);
+        self.process(snapshot, &mut burst)
+    }
+
+    /// Puts these frames into a burst.
+    ///
+    /// # Panics
+    /// When there are more frames than the pool has, or than the burst takes.
+    pub fn fill(&mut self, burst: &mut Burst, frames: &[(PortId, Vec<u8>)]) {
         for (port, bytes) in frames {
             let mut frame = self.pool.alloc().expect("a free frame");
             frame.fill(bytes).expect("room for the packet");
             frame.set_ingress(*port);
             burst.push(frame).expect("room in the burst");
         }
-        self.pipeline.process(self.now, snapshot, &mut burst, &mut self.pool, &mut self.out);
+    }
+
+    /// Handles a burst. What came out stays in [`Lab::out`].
+    ///
+    /// # Panics
+    /// When the pipeline leaves some of it.
+    pub fn process(&mut self, snapshot: &Snapshot, burst: &mut Burst) -> Vec<Verdict> {
+        self.pipeline.process(self.now, snapshot, burst, &mut self.pool, &mut self.out);
         assert!(burst.is_empty(), "the whole burst is handled");
         std::mem::take(&mut self.out.verdicts)
     }

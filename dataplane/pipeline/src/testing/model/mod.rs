@@ -24,12 +24,14 @@ mod sums;
 mod tally;
 mod traffic;
 mod trial;
+mod wire;
 mod world;
 
 pub use outcome::Leaving;
 pub use tally::Outcomes;
 pub use traffic::{Dice, Traffic};
 pub use trial::{Expiry, Trial};
+pub use wire::Wire;
 
 use super::site::{Destination, Service, Site};
 use crate::ids::DestId;

@@ -2,6 +2,7 @@
 
 use super::outcome::{Leaving, hex};
 use super::traffic::{Dice, Traffic};
+use super::wire::{Direct, Wire};
 use super::{Model, Outcomes, world};
 use crate::counters;
 use crate::pipeline::{Resolve, Settings, Shared};
@@ -9,7 +10,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::testing::{Lab, Site};
 use crate::time::Time;
-use sheave_frame::PortId;
+use sheave_frame::{BURST, Burst, PortId};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,12 +53,16 @@ struct Step {
 /// What is tried on: pipelines, and their model.
 struct Bench {
     labs: Vec<Lab>,
+    wire: Box<dyn Wire>,
     model: Model,
     site: Site,
     snapshot: Snapshot,
     now: Time,
     expiry: Expiry,
 }
+
+/// Makes a wire for so many workers.
+type MakeWire<'a> = &'a dyn Fn(usize) -> Box<dyn Wire>;
 
 /// Connections that the tables have room for: more than the traffic has.
 const CONNECTIONS: u64 = 4096;
@@ -70,23 +75,31 @@ impl Trial {
     /// # Errors
     /// Where pipelines and model disagree: the seed, and the shortest trace to there that was found.
     pub fn run(&self) -> Result<Outcomes, String> {
+        self.run_over(&|_| Box::new(Direct))
+    }
+
+    /// The same over wires; each attempt gets one of its own, for so many workers.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn run_over(&self, wire: &dyn Fn(usize) -> Box<dyn Wire>) -> Result<Outcomes, String> {
         let mut steps = Vec::new();
-        let first = match self.explore(&mut steps) {
+        let first = match self.explore(wire, &mut steps) {
             Ok(outcomes) => return Ok(outcomes),
             Err(first) => first,
         };
         let mut report = format!("{self:?}\n{first}\n");
         let site = world::site(&mut Dice::new(self.seed));
-        let (steps, what) = self.shorten(&site, steps, first);
+        let (steps, what) = self.shorten(wire, &site, (steps, first));
         let described = describe(&site, &steps);
         let _infallible = write!(report, "after {} steps:\n{described}{what}", steps.len());
         Err(report)
     }
 
     /// Makes traffic up and runs it; keeps the steps.
-    fn explore(&self, steps: &mut Vec<Step>) -> Result<Outcomes, String> {
+    fn explore(&self, wire: MakeWire<'_>, steps: &mut Vec<Step>) -> Result<Outcomes, String> {
         let mut dice = Dice::new(self.seed);
-        let mut bench = Bench::new(self, world::site(&mut dice));
+        let mut bench = Bench::new(self, wire, world::site(&mut dice));
         let mut traffic = Traffic::new(dice.number());
         let mut left = self.frames;
         while left > 0 {
@@ -122,8 +135,8 @@ impl Trial {
     }
 
     /// Runs these steps anew.
-    fn replay(&self, site: &Site, steps: &[Step]) -> Result<(), String> {
-        let mut bench = Bench::new(self, site.clone());
+    fn replay(&self, wire: MakeWire<'_>, site: &Site, steps: &[Step]) -> Result<(), String> {
+        let mut bench = Bench::new(self, wire, site.clone());
         for step in steps {
             guarded(|| bench.turn(step))?;
         }
@@ -131,7 +144,12 @@ impl Trial {
     }
 
     /// Leaves out whatever is not needed for a disagreement, in ever smaller pieces.
-    fn shorten(&self, site: &Site, mut steps: Vec<Step>, mut what: String) -> (Vec<Step>, String) {
+    fn shorten(
+        &self,
+        wire: MakeWire<'_>,
+        site: &Site,
+        (mut steps, mut what): (Vec<Step>, String),
+    ) -> (Vec<Step>, String) {
         // One frame a step: single ones can be left out then.
         let single = |step: &Step| {
             let rest = Step { wait: 0, site: None, frames: Vec::new(), ..step.clone() };
@@ -151,7 +169,7 @@ impl Trial {
         };
         let wanted = kind(&what);
         let singles: Vec<Step> = steps.iter().flat_map(single).collect();
-        if let Err(again) = self.replay(site, &singles) {
+        if let Err(again) = self.replay(wire, site, &singles) {
             (steps, what) = (singles, again);
         }
         let mut piece = steps.len() / 2;
@@ -162,7 +180,7 @@ impl Trial {
                 let end = (at + piece).min(steps.len());
                 let fewer = [&steps[..at], &steps[end..]].concat();
                 tries -= 1;
-                match self.replay(site, &fewer) {
+                match self.replay(wire, site, &fewer) {
                     Err(again) if kind(&again) == wanted => (steps, what) = (fewer, again),
                     _ => at = end,
                 }
@@ -183,7 +201,7 @@ fn guarded(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 }
 
 impl Bench {
-    fn new(trial: &Trial, mut site: Site) -> Bench {
+    fn new(trial: &Trial, wire: MakeWire<'_>, mut site: Site) -> Bench {
         let shared = Arc::new(Shared::on_heap(CONNECTIONS, trial.seed));
         let settings =
             |worker| Settings { worker, workers: trial.workers, resolve: Resolve::Control, seed: trial.seed };
@@ -192,13 +210,15 @@ impl Bench {
         let snapshot = site.snapshot();
         let model = Model::new(&site, trial.workers, trial.expiry == Expiry::AtOnce);
         let now = labs[0].now;
-        Bench { labs, model, site, snapshot, now, expiry: trial.expiry }
+        Bench { labs, wire: wire(trial.workers), model, site, snapshot, now, expiry: trial.expiry }
     }
 
     fn turn(&mut self, step: &Step) -> Result<(), String> {
         self.now = self.now.after(step.wait);
         self.model.wait_until(self.now);
         if let Some(site) = &step.site {
+            // What is due by now is so by the timeouts until now.
+            self.expire(Expiry::AtOnce);
             // Ids that were dealt out stay so, whatever else changes.
             let mut site = Site::clone(site);
             site.keep_ids(&self.site);
@@ -206,15 +226,15 @@ impl Bench {
             self.model.configure(&site);
             self.site = site;
         }
-        self.expire();
+        self.expire(self.expiry);
         self.burst(step)?;
         self.check_counts()
     }
 
-    fn expire(&mut self) {
+    fn expire(&mut self, expiry: Expiry) {
         for lab in &mut self.labs {
             lab.now = self.now;
-            match self.expiry {
+            match expiry {
                 Expiry::AtOnce => lab.expire(&self.snapshot),
                 Expiry::BySweep => drop(lab.tick(&self.snapshot)),
             }
@@ -222,17 +242,23 @@ impl Bench {
     }
 
     fn burst(&mut self, step: &Step) -> Result<(), String> {
-        let lab = &mut self.labs[step.worker];
-        let verdicts = lab.burst(&self.snapshot, &step.frames);
-        let drained = lab.drain();
-        if lab.frames() != lab.pool.total() {
-            return Err(format!("{} frames of {} are left", lab.frames(), lab.pool.total()));
+        let (worker, lab) = (step.worker, &mut self.labs[step.worker]);
+        let mut burst = Burst::with_capacity(BURST);
+        self.wire.arrive(worker, lab, &step.frames, &mut burst);
+        let arrived: Vec<_> = burst.iter().map(|frame| (frame.ingress(), frame.bytes().to_vec())).collect();
+        let verdicts = lab.process(&self.snapshot, &mut burst);
+        let sent = lab.out.sends.iter().map(|(port, frame)| (*port, frame.bytes().to_vec())).collect();
+        let passed = lab.out.passes.iter().map(|frame| frame.bytes().to_vec()).collect();
+        let mut leaving = Leaving { sent, passed };
+        self.wire.leave(worker, lab);
+        let frames = lab.frames() + self.wire.held(worker);
+        if frames != lab.pool.total() {
+            return Err(format!("{frames} frames of {} are left", lab.pool.total()));
         }
-        let mut leaving = Leaving { sent: drained.sent.into(), passed: drained.passed.into() };
-        if verdicts.len() != step.frames.len() {
-            return Err(format!("{} verdicts for {} frames", verdicts.len(), step.frames.len()));
+        if verdicts.len() != arrived.len() {
+            return Err(format!("{} verdicts for {} frames", verdicts.len(), arrived.len()));
         }
-        for ((port, frame), verdict) in step.frames.iter().zip(&verdicts) {
+        for ((port, frame), verdict) in arrived.iter().zip(&verdicts) {
             self.model
                 .judge((step.worker, self.now), (*port, frame), verdict, &mut leaving)
                 .map_err(|what| format!("{port:?} {}\n  {what}", hex(frame)))?;
@@ -277,6 +303,14 @@ impl Bench {
         // What becomes of packets that wait is counted later, if at all.
         counted.remove(&counters::reason(Reason::Unresolved));
         self.model.check_counters(&counted)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for (worker, lab) in self.labs.iter_mut().enumerate() {
+            self.wire.close(worker, lab);
+        }
     }
 }
 
