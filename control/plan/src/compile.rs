@@ -12,6 +12,7 @@
 //! ```
 
 mod build;
+mod carriage;
 mod wanted;
 
 use crate::dealer::Exhausted;
@@ -19,6 +20,7 @@ use crate::desired::Desired;
 use crate::environment::Environment;
 use crate::ids::{DestKey, Fresh, Ids, Place};
 use crate::network;
+use carriage::Carriage;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::scheduler::{HashKey, Tables};
 use sheave_pipeline::snapshot::{Method, SchedulerKind, Snapshot, SnapshotBuilder};
@@ -74,6 +76,8 @@ pub struct Compiler {
     pools: BTreeMap<u16, Pool>,
     /// Removed but kept for their connections, each with the epoch that it left its pool in.
     kept: BTreeMap<DestKey, u64>,
+    /// How packets reach those behind tunnels.
+    tunnels: BTreeMap<DestKey, Carriage>,
     /// Kept before, without connections now: the next compilation leaves them out.
     retired: BTreeSet<DestKey>,
     fresh: Fresh,
@@ -183,10 +187,12 @@ impl Compiler {
             services.iter().map(|s| (s.model.name.as_str(), s.place)).collect();
         self.fresh.services = self.ids.settle_services(&places)?;
         let mut wanted = BTreeSet::new();
+        let mut tunnels = std::mem::take(&mut self.tunnels);
         let mut keeping = BTreeMap::new();
         for service in services {
             let Some(id) = self.ids.service(&service.model.name) else { continue };
             wanted.extend(service.destinations.iter().map(|d| d.key(id)));
+            tunnels.extend(service.destinations.iter().map(|d| (d.key(id), d.carriage)));
             let keeps = service.model.on_removal == config::OnRemoval::Keep && service.place.2 == Proto::Tcp;
             keeping.insert(id.0, (keeps, service.place.2));
         }
@@ -202,6 +208,8 @@ impl Compiler {
             .map(|key| (*key, self.kept.get(key).copied().unwrap_or(epoch)))
             .collect();
         wanted.extend(self.kept.keys());
+        tunnels.retain(|key, _| wanted.contains(key));
+        self.tunnels = tunnels;
         let reals = wanted
             .iter()
             .filter(|key| key.method() == Method::Nat)

@@ -88,7 +88,7 @@ impl<'a> Context<'a> {
         if self.snapshot.is_broadcast(KeyParts::of(packet.key).client.0) {
             return Step::Refuse(Reason::Martian);
         }
-        if let Some(reason) = not_opening(packet) {
+        if let Some(reason) = not_opening(packet, served.service.sloppy) {
             return Step::Refuse(reason);
         }
         if packet.ttl <= 1 {
@@ -218,7 +218,12 @@ impl<'a> Context<'a> {
         };
         let state = match packet.proto {
             Proto::Udp => State::Udp,
-            Proto::Tcp => State::Tcp(next(TcpState::None, seen, Event::Syn)),
+            // Mid-flow (`sloppy`) it may be any other than a SYN.
+            Proto::Tcp => {
+                let state =
+                    Event::of(packet.flags).map_or(TcpState::None, |event| next(TcpState::None, seen, event));
+                State::Tcp(state)
+            }
         };
         let generation = chosen.destination.generation;
         Entry { tick: self.tick, state, flags, destination: chosen.id, generation }
@@ -266,12 +271,16 @@ impl<'a> Context<'a> {
 }
 
 /// Why a packet opens no connection, if it does not.
-fn not_opening(packet: &Packet) -> Option<Reason> {
+fn not_opening(packet: &Packet, sloppy: bool) -> Option<Reason> {
     if packet.proto == Proto::Tcp && !packet.opens() {
         let both = TcpFlags::SYN | TcpFlags::FIN;
         let neither = TcpFlags::RST | TcpFlags::ACK;
-        let bogus = packet.flags.contains(both) && !packet.flags.intersects(neither);
-        return Some(if bogus { Reason::TcpFlags } else { Reason::NoEntry });
+        if packet.flags.contains(both) && !packet.flags.intersects(neither) {
+            return Some(Reason::TcpFlags);
+        }
+        if !sloppy || packet.flags.contains(TcpFlags::RST) {
+            return Some(Reason::NoEntry);
+        }
     }
     (packet.sport == FTP_DATA).then_some(Reason::NoEntry)
 }

@@ -31,6 +31,8 @@ pub(crate) struct Own {
     pub(crate) ident: u16,
     pub(crate) rng: Rng,
     pub(crate) changes: Option<ChangeWriter>,
+    /// For the fragments of a packet, while it is cut.
+    pub(crate) pieces: Vec<Frame>,
 }
 
 /// Which counters a forwarded packet moves.
@@ -105,7 +107,12 @@ impl<'a> Context<'a> {
 
     /// Puts the hardware addresses on and sends. Otherwise holds the frame back or drops it, and says why.
     #[cold]
-    fn deliver(&mut self, mut frame: Frame, hop: &NextHop, account: Option<Account>) -> Result<(), Reason> {
+    pub(crate) fn deliver(
+        &mut self,
+        mut frame: Frame,
+        hop: &NextHop,
+        account: Option<Account>,
+    ) -> Result<(), Reason> {
         let Some(mac) = hop.mac.or_else(|| self.own.learned.get(hop.port, hop.neighbour)) else {
             return self.hold(frame, hop, account);
         };

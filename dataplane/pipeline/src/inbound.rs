@@ -6,18 +6,18 @@ use crate::context::{Account, Context};
 use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
 use crate::keeper::{ASIDE, Connection, at_home, destination_of};
+use crate::mss::Way;
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::side::{Home, Record};
-use crate::snapshot::{Destination, Listen, Method, NextHop, OnRemoval, Service};
+use crate::snapshot::{Destination, Listen, Method, OnRemoval, Service};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
 use sheave_table::{RecordId, Update};
-use std::net::IpAddr;
 
 /// Times that a packet looks again because another worker changed its entry meanwhile.
 const ATTEMPTS: usize = 4;
@@ -239,7 +239,11 @@ impl<'a> Context<'a> {
         };
         let mtu = self.largest(&to, hop);
         if packet.len > mtu {
-            return named(self.too_large_in(frame, packet, mtu));
+            return self.too_large_in(frame, packet, to, hop, mtu);
+        }
+        if packet.flags.contains(TcpFlags::SYN) {
+            let way = Way { link: hop.mtu, usable: mtu };
+            self.clamp_mss(&mut frame, packet, service, way);
         }
         let written = match destination.method {
             Method::Nat => rewrite::nat_in(&mut frame, packet, destination),
@@ -256,39 +260,6 @@ impl<'a> Context<'a> {
             }
             Err(reason) => named(self.end(frame, reason)),
         }
-    }
-
-    /// Bytes of a packet that fits on its way to a destination, through the tunnel if there is one.
-    #[inline(always)]
-    pub(crate) fn largest(&self, to: &Chosen<'_>, hop: &NextHop) -> u16 {
-        match &to.destination.tunnel {
-            None => hop.mtu,
-            Some(tunnel) => {
-                let path = self.shared.live.path(to.id).current(hop.mtu, to.destination.generation, self.now);
-                path.saturating_sub(tunnel.overhead)
-            }
-        }
-    }
-
-    #[cold]
-    fn too_large_in(&mut self, frame: Frame, packet: &Packet, mtu: u16) -> Verdict {
-        let vip = packet.ip(&frame).map(|ip| ip.dst);
-        self.too_large(frame, packet, mtu, vip)
-    }
-
-    /// A packet that is larger than the way out: tells its sender, if it asked to be told.
-    #[cold]
-    pub(crate) fn too_large(
-        &mut self,
-        frame: Frame,
-        packet: &Packet,
-        mtu: u16,
-        source: Option<IpAddr>,
-    ) -> Verdict {
-        if !packet.df {
-            return self.end(frame, Reason::FragmentingUnsupported);
-        }
-        self.error(frame, source, Problem::TooBig { mtu }, [Reason::FragNeeded, Reason::FragNeededQuiet])
     }
 
     /// Ends a client's packet, with an answer where the reason is one.

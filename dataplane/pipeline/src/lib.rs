@@ -18,7 +18,6 @@ pub mod icmp;
 pub mod ids;
 pub mod key;
 pub mod live;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
 pub mod mss;
 pub mod output;
 pub mod path_mtu;
@@ -45,7 +44,7 @@ mod errors;
 mod expect;
 mod expire;
 mod features;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the packet path's next form"))]
+mod fitting;
 mod fragmenting;
 mod helped;
 mod hold;

@@ -28,10 +28,8 @@ pub enum Clamp {
 pub(crate) struct Way {
     /// MTU of the link out.
     pub(crate) link: u16,
-    /// MTU of the path, at most the link's.
-    pub(crate) path: u16,
-    /// Bytes that a tunnel puts in front of each packet.
-    pub(crate) overhead: u16,
+    /// Bytes of a packet that fits: what the path carries, less what a tunnel puts in front.
+    pub(crate) usable: u16,
 }
 
 impl Clamp {
@@ -40,12 +38,11 @@ impl Clamp {
     pub(crate) fn largest(self, way: Way, v6: bool) -> Option<u16> {
         // RFC 9293 §3.7.1: of the fixed headers alone; options of either header are the sender's to subtract.
         let headers = if v6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN } + tcp::HEADER_LEN;
-        let usable = way.path.saturating_sub(way.overhead);
         match self {
             Clamp::Off => None,
             Clamp::To(bytes) => Some(bytes),
-            Clamp::Auto if usable >= way.link => None,
-            Clamp::Auto => usable.checked_sub(u16::try_from(headers).ok()?).filter(|bytes| *bytes != 0),
+            Clamp::Auto if way.usable >= way.link => None,
+            Clamp::Auto => way.usable.checked_sub(u16::try_from(headers).ok()?).filter(|bytes| *bytes != 0),
         }
     }
 }
@@ -65,7 +62,7 @@ mod tests {
     use etherparse::{Ipv4Header, TcpHeader, TcpOptionElement};
     use proptest::prelude::*;
 
-    const ETHERNET: Way = Way { link: 1500, path: 1500, overhead: 0 };
+    const ETHERNET: Way = Way { link: 1500, usable: 1500 };
 
     #[test]
     fn auto_clamps_where_the_way_is_narrower_than_its_link() {
@@ -78,9 +75,9 @@ mod tests {
             (1500, 68, 20, Some(8), None),
             (1500, 60, 20, None, None),
             (1500, 61, 20, Some(1), None),
-            (1500, 10, 20, None, None),
+            (1500, 30, 20, None, None),
         ] {
-            let way = Way { link, path, overhead };
+            let way = Way { link, usable: path - overhead };
             let largest = [false, true].map(|v6| Clamp::Auto.largest(way, v6));
             assert_eq!(largest, [v4, v6], "{way:?}");
             assert_eq!(Clamp::Off.largest(way, false), None);

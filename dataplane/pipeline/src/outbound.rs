@@ -8,6 +8,7 @@ use crate::ids::{DestId, RealId};
 use crate::inbound::{Aside, Gone};
 use crate::keeper::{ASIDE, Connection, at_home, destination_of};
 use crate::key::KeyParts;
+use crate::mss::Way;
 use crate::packet::Packet;
 use crate::parse::out_key;
 use crate::reason::Reason;
@@ -17,6 +18,7 @@ use crate::snapshot::{Listen, Ports};
 use crate::tcp_state::Seen;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
+use sheave_proto::wire::tcp::TcpFlags;
 use std::net::IpAddr;
 
 /// Whose packet it is.
@@ -88,16 +90,18 @@ impl Context<'_> {
         if let Err(Gone) = self.touch(connection, packet, Seen::Out) {
             return self.end(frame, Reason::NoEntry);
         }
+        let vip = (listen.vip, vip_port(listen, &connection));
+        let account =
+            Account { service: listen.service, destination: id, outbound: true, bytes: packet.bytes() };
         if packet.len > hop.mtu {
-            return named(self.too_large_reply(frame, packet, hop.mtu));
+            return self.too_large_out(frame, packet, vip, &hop, account);
         }
-        let port = vip_port(listen, &connection);
-        match rewrite::nat_out(&mut frame, packet, (listen.vip, port)) {
-            Ok(()) => {
-                let (service, bytes) = (listen.service, packet.bytes());
-                let account = Account { service, destination: id, outbound: true, bytes };
-                self.forward(frame, &hop, account)
-            }
+        if packet.flags.contains(TcpFlags::SYN) {
+            let way = Way { link: hop.mtu, usable: hop.mtu };
+            self.clamp_mss(&mut frame, packet, listen.service, way);
+        }
+        match rewrite::nat_out(&mut frame, packet, vip) {
+            Ok(()) => self.forward(frame, &hop, account),
             Err(reason) => named(self.end(frame, reason)),
         }
     }
@@ -135,14 +139,8 @@ impl Context<'_> {
         self.error(frame, source, problem, reasons)
     }
 
-    #[cold]
-    fn too_large_reply(&mut self, frame: Frame, packet: &Packet, mtu: u16) -> Verdict {
-        let source = self.own_address(&frame, packet);
-        self.too_large(frame, packet, mtu, source)
-    }
-
     /// The director's address on the interface that a frame came in on: what it answers real servers from.
-    fn own_address(&self, frame: &Frame, packet: &Packet) -> Option<IpAddr> {
+    pub(crate) fn own_address(&self, frame: &Frame, packet: &Packet) -> Option<IpAddr> {
         let source = packet.ip(frame)?.src;
         self.snapshot.interface(frame.ingress())?.source(source)
     }

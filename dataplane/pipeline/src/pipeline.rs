@@ -102,6 +102,7 @@ impl Pipeline {
             ident: first_ident(&settings),
             rng: Rng::new(settings.seed, settings.worker),
             changes: None,
+            pieces: Context::room_for_pieces(),
         };
         let sweeper = Sweeper::new(&shared.tables, settings.worker, settings.workers);
         Pipeline { shared, own, sweeper, stages: Stages::new() }

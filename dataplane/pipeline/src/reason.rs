@@ -85,7 +85,6 @@ reasons! {
     TtlExceededQuiet    Drop "ttl-exceeded-quiet" "time to live ran out, and the error was rate limited or not allowed";
     FragNeededQuiet     Drop "frag-needed-quiet" "too large, and the error was rate limited or not allowed";
     TunnelErrorQuiet    Drop "tunnel-error-quiet" "an ICMP error about a packet in a tunnel of ours: nothing to tell the client, or it was rate limited";
-    FragmentingUnsupported Drop "fragmenting-not-supported" "too large for the way out and may be fragmented: not supported yet";
     Removed             Drop "destination-removed" "the connection's destination was removed or failed";
     TableFull           Drop "table-full" "the connection table has no room for a new connection";
     SideRecordsFull     Drop "side-records-full" "no room for what the director must remember of this connection beside its entry";
@@ -94,7 +93,7 @@ reasons! {
     NoRoute             Drop "no-route" "no route to the next hop";
     HoldFull            Drop "hold-full" "too many packets wait for hardware addresses";
     Unresolved          Drop "unresolved" "the next hop's hardware address was not learned in time";
-    NoFrame             Drop "no-frame" "no free frame for an answer";
+    NoFrame             Drop "no-frame" "no free frame for an answer, or for all fragments of a packet that is too large for its way out";
     NoRoom              Drop "no-room" "no room in the frame for the outer header";
     PortGone            Drop "port-gone" "the interface that it should leave by is gone or has no queue";
     TxFull              Drop "tx-full" "the way out is full";

@@ -7,6 +7,7 @@ use crate::features::Features;
 use crate::helper::Helper;
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::index::{Filter, Index};
+pub use crate::mss::Clamp;
 use crate::routes::{Route, Routes};
 use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
 use crate::steady::Plan;
@@ -249,6 +250,10 @@ pub struct Service {
     pub sorry: Option<DestId>,
     /// How long a new or recovered destination takes to reach its weight; zero is no time.
     pub slow_start: Seconds,
+    /// What SYNs may announce.
+    pub mss_clamp: Clamp,
+    /// Whether any TCP packet but a reset opens a connection.
+    pub sloppy: bool,
 }
 
 /// One (VIP, port, protocol) that a service listens on.

@@ -183,6 +183,32 @@ fn only_a_syn_opens_and_only_udp_opens_always() {
 }
 
 #[test]
+fn a_sloppy_service_takes_any_packet_but_a_reset() {
+    let mut scene = Scene::new(Proto::Tcp, Method::Nat, 1);
+    scene.republish(|site| site.services[0].sloppy = true);
+    let cases = [
+        (Packet::RST, "no-entry"),
+        (Packet::RST | Packet::ACK, "no-entry"),
+        (Packet::SYN | Packet::FIN, "tcp-flags"),
+        (Packet::ACK, "0"),
+    ];
+    for (flags, expected) in cases {
+        assert_eq!(scene.client(flags), expected, "{flags:#x}");
+    }
+    assert_eq!(entries(&scene.lab), ["40000 ESTABLISHED>0", "40000 out"]);
+    let state = |flags, method| {
+        let mut scene = Scene::new(Proto::Tcp, method, 1);
+        scene.republish(|site| site.services[0].sloppy = true);
+        scene.client(flags);
+        scene.state()
+    };
+    assert_eq!(state(Packet::FIN | Packet::ACK, Method::Nat), "CLOSE");
+    assert_eq!(state(Packet::SYN | Packet::ACK, Method::Nat), "SYN_RECV");
+    assert_eq!(state(Packet::ACK, Method::DirectRoute), "ESTABLISHED");
+    assert_eq!(state(0, Method::DirectRoute), "NONE");
+}
+
+#[test]
 fn removal_resets_drops_or_keeps() {
     for (on_removal, expected) in [(OnRemoval::Reset, "reset"), (OnRemoval::Drop, "destination-removed")] {
         let mut scene = Scene::new(Proto::Tcp, Method::Nat, 2);

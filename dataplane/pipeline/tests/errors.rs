@@ -111,13 +111,13 @@ impl Scene {
     }
 
     /// The error of the real side about what the client's packet became.
-    fn from_real_side(&self) -> Error {
+    fn real_sides(&self) -> Error {
         let [_, router] = self.family.routers;
         Error::too_big(SERVER_SIDE, router, self.family.client, 1400, &self.sent)
     }
 
     /// The error of the client's side about a packet of the VIP's.
-    fn from_client_side(&self, about: &[u8]) -> Error {
+    fn clients(&self, about: &[u8]) -> Error {
         let [router, _] = self.family.routers;
         Error::too_big(CLIENT_SIDE, router, self.family.vip, 1400, about)
     }
@@ -148,7 +148,7 @@ fn nat_translates_errors_towards_the_client() {
     for (family, proto) in both() {
         let mut scene = Scene::new(family, proto, Method::Nat, b"a request");
         let asked = ends(&family, &scene.request().bytes()[14..]);
-        let error = scene.from_real_side();
+        let error = scene.real_sides();
         let (port, frame) = scene.forwarded(&error);
         let seen = Error::of(port, &frame);
         assert_eq!((seen.port, seen.src, seen.dst), (CLIENT_SIDE, family.vip, family.client));
@@ -170,7 +170,7 @@ fn nat_translates_errors_towards_the_real_server() {
             Packet::from_real(proto, (family.real, NAT_REAL_PORT), (family.client, PORT), Packet::ACK)
                 .payload(&[7; 900]);
         let (_, out) = scene.lab.send(&scene.snapshot, SERVER_SIDE, &reply.bytes());
-        let error = scene.from_client_side(&out.sent[0].1);
+        let error = scene.clients(&out.sent[0].1);
         let (port, frame) = scene.forwarded(&error);
         let seen = Error::of(port, &frame);
         assert_eq!((seen.port, seen.src, seen.dst), (SERVER_SIDE, family.routers[0], family.real));
@@ -183,7 +183,7 @@ fn nat_translates_errors_towards_the_real_server() {
 fn direct_routing_forwards_errors_as_they_are() {
     for (family, proto) in both() {
         let mut scene = Scene::new(family, proto, Method::DirectRoute, b"");
-        let error = scene.from_client_side(&scene.answer(b"an answer").bytes());
+        let error = scene.clients(&scene.answer(b"an answer").bytes());
         let (port, frame) = scene.forwarded(&error);
         assert_eq!((port, &frame[6..12]), (SERVER_SIDE, &mac_of(SERVER_SIDE).0[..]));
         assert_eq!(frame[..6], [2, 0, 0, 0, 1, 10]);
@@ -196,7 +196,7 @@ fn direct_routing_forwards_errors_as_they_are() {
 fn tunnels_carry_errors() {
     for (family, proto) in both() {
         let mut scene = Scene::new(family, proto, Method::Tunnel, b"");
-        let error = scene.from_client_side(&scene.answer(b"an answer").bytes());
+        let error = scene.clients(&scene.answer(b"an answer").bytes());
         let (port, frame) = scene.forwarded(&error);
         assert_eq!(port, SERVER_SIDE);
         let (src, dst, _) = ends(&family, &frame[14..]);
@@ -210,7 +210,7 @@ fn tunnels_carry_errors() {
 fn errors_about_a_tunnel_tell_the_client_and_are_remembered() {
     for (family, proto) in both() {
         let mut scene = Scene::new(family, proto, Method::Tunnel, &[1; 1300]);
-        let error = Error { dst: family.director, ..scene.from_real_side() };
+        let error = Error { dst: family.director, ..scene.real_sides() };
         let (verdict, out) = scene.send(&error);
         assert_eq!(verdict.reason(), Some(Reason::TunnelError));
         let seen = Error::of(out.sent[0].0, &out.sent[0].1);
@@ -247,9 +247,9 @@ fn errors_about_no_connection_are_the_kernels() {
             packet.dst.set_port(port);
             packet.bytes()
         };
-        scene.refused(Reason::IcmpNotOurs, &scene.from_client_side(&about(PORT + 1)));
+        scene.refused(Reason::IcmpNotOurs, &scene.clients(&about(PORT + 1)));
         // Quotes of what was sent to somebody else than the error.
-        let mut stranger = scene.from_real_side();
+        let mut stranger = scene.real_sides();
         stranger.dst = router;
         scene.refused(Reason::IcmpNotOurs, &stranger);
         scene.refused(
@@ -263,8 +263,8 @@ fn errors_about_no_connection_are_the_kernels() {
         );
         // A connection that has expired is none.
         scene.lab.wait(3600);
-        scene.refused(Reason::IcmpNotOurs, &scene.from_real_side());
-        scene.refused(Reason::IcmpNotOurs, &scene.from_client_side(&about(PORT)));
+        scene.refused(Reason::IcmpNotOurs, &scene.real_sides());
+        scene.refused(Reason::IcmpNotOurs, &scene.clients(&about(PORT)));
     }
 }
 
@@ -272,9 +272,9 @@ fn errors_about_no_connection_are_the_kernels() {
 fn errors_that_cannot_go_on_are_dropped() {
     for (family, proto) in both() {
         let mut scene = Scene::new(family, proto, Method::Nat, b"");
-        let error = scene.from_real_side();
+        let error = scene.real_sides();
         scene.refused(Reason::TtlExceededQuiet, &Error { ttl: 1, ..error.clone() });
-        let back = scene.from_client_side(&scene.answer(b"").bytes());
+        let back = scene.clients(&scene.answer(b"").bytes());
         let short = Error { quote: back.quote[..family.header + 3].to_vec(), ..back.clone() };
         scene.refused(Reason::IcmpQuote, &short);
         let mut wrong = error.bytes();
@@ -307,7 +307,7 @@ proptest! {
         let family = if six { v6() } else { v4() };
         let proto = if udp { Proto::Udp } else { Proto::Tcp };
         let mut scene = Scene::new(family, proto, Method::Nat, &payload);
-        let mut error = Error { rest: u32::from(mtu).to_be_bytes(), ..scene.from_real_side() };
+        let mut error = Error { rest: u32::from(mtu).to_be_bytes(), ..scene.real_sides() };
         error.quote.truncate(family.header + quoted);
         let (port, frame) = scene.forwarded(&error);
         let seen = Error::of(port, &frame);

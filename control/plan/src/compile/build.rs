@@ -7,12 +7,11 @@ use crate::ids::DestKey;
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
-    Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts, Tunnel,
+    Clamp, Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts,
 };
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
 use sheave_proto::wire::flow::Proto;
-use sheave_proto::wire::tunnel::Encapsulation;
 use std::net::IpAddr;
 
 impl Compiler {
@@ -51,6 +50,8 @@ impl Compiler {
                 backup_below: service.model.backup_below.get(),
                 sorry: None,
                 slow_start: Seconds(0),
+                mss_clamp: clamp(service.model.mss_clamp),
+                sloppy: service.model.sloppy,
             },
         );
     }
@@ -78,7 +79,8 @@ impl Compiler {
         let tunnel = match (method, &next_hop) {
             (Method::Tunnel, Some(hop)) => builder
                 .source(hop.port, hop.neighbour)
-                .and_then(|source| Tunnel::new(source, key.addr, Encapsulation::Ipip, true)),
+                .zip(self.tunnels.get(&key))
+                .and_then(|(source, carriage)| carriage.tunnel(source, key.addr)),
             _ => None,
         };
         builder.destination(
@@ -118,6 +120,14 @@ fn on_removal(policy: config::OnRemoval) -> OnRemoval {
         config::OnRemoval::Reset => OnRemoval::Reset,
         config::OnRemoval::Keep => OnRemoval::Keep,
         config::OnRemoval::Drop => OnRemoval::Drop,
+    }
+}
+
+fn clamp(clamp: config::MssClamp) -> Clamp {
+    match clamp {
+        config::MssClamp::Auto => Clamp::Auto,
+        config::MssClamp::Off => Clamp::Off,
+        config::MssClamp::At(bytes) => Clamp::To(bytes),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is wanted of the services, with every default filled in and in the words of the data path.
 
 use super::CompileError;
+use super::carriage::Carriage;
 use crate::desired::Desired;
 use crate::ids::{DestKey, Place};
 use sheave_pipeline::ids::ServiceId;
@@ -26,6 +27,7 @@ pub(super) struct Wanted {
     pub(super) port: u16,
     pub(super) method: Method,
     pub(super) terms: Terms,
+    pub(super) carriage: Carriage,
 }
 
 /// On what terms a destination is given connections.
@@ -58,6 +60,7 @@ fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Pl
             port: destination.address.port_under(listen.ports)?,
             method: method(service.forward_of(destination)),
             terms: terms(destination),
+            carriage: Carriage::of(service, destination),
         })
     });
     Some(Plain {

@@ -5,7 +5,7 @@ use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
 use crate::scheduler::Tables;
 use crate::snapshot::{
-    Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Ports, Real,
+    Clamp, Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Ports, Real,
     SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts, Tunnel,
 };
 use crate::time::Seconds;
@@ -80,6 +80,10 @@ pub struct Service {
     pub sorry: Option<DestId>,
     /// How long destinations take to reach their weight.
     pub slow_start: Seconds,
+    /// What SYNs may announce.
+    pub mss_clamp: Clamp,
+    /// Whether any TCP packet but a reset opens a connection.
+    pub sloppy: bool,
     /// Whether it is gone.
     pub removed: bool,
 }
@@ -105,6 +109,10 @@ pub struct Destination {
     pub backup: bool,
     /// How packets reach it.
     pub method: Method,
+    /// TUN: what lies between the outer header and the packet.
+    pub encapsulation: Encapsulation,
+    /// TUN: whether the outer packet may not be fragmented where the inner one may not.
+    pub discovers_mtu: bool,
     /// Which life it is in.
     pub generation: Generation,
     /// Whether it is gone.
@@ -184,6 +192,8 @@ impl Site {
             backup_below: 1,
             sorry: None,
             slow_start: Seconds(0),
+            mss_clamp: Clamp::Auto,
+            sloppy: false,
             removed: false,
         });
         let last = self.services.len() - 1;
@@ -223,6 +233,8 @@ impl Site {
             health: Health::Up,
             backup: false,
             method,
+            encapsulation: Encapsulation::Ipip,
+            discovers_mtu: true,
             generation: Generation(1),
             removed: false,
             unscheduled: false,
@@ -297,7 +309,7 @@ impl Site {
             let source = next_hop.and_then(|hop| builder.source(hop.port, hop.neighbour));
             let tunnel = source
                 .filter(|_| d.method == Method::Tunnel)
-                .and_then(|source| Tunnel::new(source, d.addr, Encapsulation::Ipip, true));
+                .and_then(|source| Tunnel::new(source, d.addr, d.encapsulation, d.discovers_mtu));
             builder.destination(
                 d.id,
                 Snapped {
@@ -338,6 +350,8 @@ impl Site {
                 backup_below: service.backup_below,
                 sorry: service.sorry,
                 slow_start: service.slow_start,
+                mss_clamp: service.mss_clamp,
+                sloppy: service.sloppy,
             },
         );
         builder.listen(

@@ -5,8 +5,7 @@
 use super::super::error::{ConfigError, ConfigErrorKind, Place, Spot};
 use super::super::model::{Config, Director, Flood, Interface};
 use super::super::service::{Destination, Service};
-use super::super::tuning::MssClamp;
-use super::super::words::{Forward, Intent, TunnelType};
+use super::super::words::{Forward, Intent};
 use super::Check;
 
 /// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
@@ -30,10 +29,7 @@ const SERVICE: &[Later<Service>] = &[
     }),
     ("persistence", "remove it", |s| when(s.persistence.is_some(), "persistence is")),
     ("one-packet", LEAVE, |s| when(s.one_packet, "one-packet is")),
-    ("sloppy", LEAVE, |s| when(s.sloppy, "sloppy is")),
     ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
-    ("mss-clamp", LEAVE, |s| when(s.mss_clamp != MssClamp::Auto, &format!("mss-clamp {} is", s.mss_clamp))),
-    ("pmtu-discovery", LEAVE, |s| when(!s.pmtu_discovery, "pmtu-discovery = false is")),
     ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
     ("sorry", LEAVE, |s| when(s.sorry.is_some(), "sorry is")),
     ("slow-start", LEAVE, |s| when(s.slow_start.is_some(), "slow-start is")),
@@ -42,8 +38,6 @@ const SERVICE: &[Later<Service>] = &[
 
 const DESTINATION: &[Later<Destination>] = &[
     ("forward", "use nat, dr or tun", |d| when(d.forward == Some(Forward::Local), "forward local is")),
-    ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gre), "tunnel gre is")),
-    ("tunnel", "use ipip", |d| when(d.tunnel == Some(TunnelType::Gue), "tunnel gue is")),
     ("state", LEAVE, |d| when(d.state != Intent::Ready, &format!("state {} is", d.state))),
 ];
 

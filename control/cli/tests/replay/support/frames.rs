@@ -1,7 +1,8 @@
 //! Frames of the golden cases, built with etherparse: nothing here is the product's own code.
 
 use etherparse::{
-    ArpEthIpv4Packet, ArpOperation, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, TcpHeader, UdpHeader,
+    ArpEthIpv4Packet, ArpOperation, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, TcpHeader,
+    TcpOptionElement, UdpHeader,
 };
 
 pub(crate) type Mac = [u8; 6];
@@ -88,6 +89,16 @@ impl Tcp {
         let segment = [&tcp.to_bytes()[..], self.payload].concat();
         ipv4(self.macs, self.ip, 6, (src, dst), &segment)
     }
+}
+
+/// The same segment, without payload, with the option that announces the largest segment.
+pub(crate) fn with_mss(tcp: Tcp, mss: u16) -> Vec<u8> {
+    let frame = tcp.build();
+    let mut header = TcpHeader::from_slice(&frame[34..]).expect("TCP").0;
+    header.set_options(&[TcpOptionElement::MaximumSegmentSize(mss)]).expect("room");
+    let (src, dst) = (tcp.from.0, tcp.to.0);
+    header.checksum = header.calc_checksum_ipv4_raw(src, dst, &[]).expect("short");
+    ipv4(tcp.macs, tcp.ip, 6, (src, dst), &header.to_bytes())
 }
 
 /// A segment from a client to a VIP.

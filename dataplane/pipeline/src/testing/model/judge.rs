@@ -3,7 +3,8 @@
 use super::build::{self, Complaint, Ends};
 use super::choose::{Choice, Pool};
 use super::connections::{Connection, End, Tuple};
-use super::network::{is_host, is_martian};
+use super::cut::Cut;
+use super::network::{Way, is_host, is_martian};
 use super::outcome::{Bytes, Leaving, Outcome};
 use super::read::{Ip, Read, Transport, read};
 use super::{Model, sums};
@@ -263,7 +264,7 @@ impl Model {
         }
         let Some(way) = self.way(ip.dst) else { return Ok(Outcome::End(&[Reason::NoRoute])) };
         self.follow(&tuple, "OUT", ip.flags());
-        if ip.len > way.mtu {
+        if ip.len > way.mtu && ip.df {
             return Ok(self.too_large(case, own, way.mtu));
         }
         let (vip, vport) = tuple.2;
@@ -271,6 +272,10 @@ impl Model {
         let Some(macs) = way.macs else { return Ok(Outcome::Waits) };
         let frame = build::translated(case.frame, ip, macs, (Ends::Source, vip, vport));
         self.tally.packet(index, id, true, ip.len);
+        if ip.len > way.mtu {
+            let cut = Cut { port: way.port, whole: Bytes(frame), overhead: 0, mtu: way.mtu };
+            return Ok(Outcome::Cut { service: index, destination: id, cut });
+        }
         Ok(Outcome::Forward { service: index, destination: id, port: way.port, frame: Bytes(frame) })
     }
 
@@ -287,7 +292,7 @@ impl Model {
             _ => 0,
         };
         if ip.len + overhead > way.mtu {
-            return self.too_large(case, ip.dst, way.mtu - overhead);
+            return self.too_large_in(case, index, to, &way, overhead);
         }
         let Some(macs) = way.macs else { return Outcome::Waits };
         let frame = match to.method {
@@ -305,10 +310,41 @@ impl Model {
         Outcome::Forward { service: index, destination: to.id, port: way.port, frame: Bytes(frame) }
     }
 
-    fn too_large(&mut self, case: &Case<'_>, from: IpAddr, mtu: usize) -> Outcome {
-        if !case.ip.df {
-            return Outcome::End(&[Reason::FragmentingUnsupported]);
+    /// A client's packet that does not fit.
+    fn too_large_in(
+        &mut self,
+        case: &Case<'_>,
+        index: usize,
+        to: &Destination,
+        way: &Way,
+        overhead: usize,
+    ) -> Outcome {
+        let ip = case.ip;
+        // The least packet of IPv6 goes through every tunnel of IPv4.
+        let wrapped = overhead == 20 && ip.src.is_ipv6() && ip.len <= 1280;
+        if ip.df && !wrapped {
+            return self.too_large(case, ip.dst, way.mtu - overhead);
         }
+        let Some(macs) = way.macs else { return Outcome::Waits };
+        let (whole, overhead) = match to.method {
+            Method::Nat => {
+                let port = to.port.unwrap_or(ip.ports.map_or(0, |(_, dport)| dport));
+                (build::translated(case.frame, ip, macs, (Ends::Destination, to.addr, port)), 0)
+            }
+            Method::Tunnel if wrapped => {
+                let ends = (self.own(way.port, to.addr), to.addr);
+                (build::tunnelled(case.frame, ip, macs, ends, case.came), 0)
+            }
+            Method::Tunnel | Method::DirectRoute | Method::Local => {
+                (build::direct(case.frame, ip, macs), overhead)
+            }
+        };
+        self.tally.packet(index, to.id, false, ip.len);
+        let cut = Cut { port: way.port, whole: Bytes(whole), overhead, mtu: way.mtu - overhead };
+        Outcome::Cut { service: index, destination: to.id, cut }
+    }
+
+    fn too_large(&mut self, case: &Case<'_>, from: IpAddr, mtu: usize) -> Outcome {
         self.complain(case, from, Complaint::TooBig(u16::try_from(mtu).expect("an MTU")))
     }
 

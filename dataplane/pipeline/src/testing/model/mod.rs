@@ -16,6 +16,7 @@
 mod build;
 mod choose;
 mod connections;
+mod cut;
 mod judge;
 mod network;
 mod outcome;

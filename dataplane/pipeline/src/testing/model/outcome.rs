@@ -1,5 +1,6 @@
 //! What must become of a frame, and whether it did.
 
+use super::cut::Cut;
 use crate::ids::DestId;
 use crate::reason::Reason;
 use crate::verdict::{Verdict, VerdictKind};
@@ -12,6 +13,8 @@ use std::fmt::Write as _;
 pub(super) enum Outcome {
     /// Sent on, as this frame.
     Forward { service: usize, destination: DestId, port: PortId, frame: Bytes },
+    /// Sent on in fragments.
+    Cut { service: usize, destination: DestId, cut: Cut },
     /// Answered with this frame.
     Reply(Reason, PortId, Bytes),
     /// Any of these ends of a frame, which leaves nothing behind but what is passed.
@@ -47,7 +50,7 @@ impl Outcome {
     pub(super) fn check(&self, frame: &[u8], verdict: &Verdict, leaving: &mut Leaving) -> Result<(), String> {
         let kind = verdict.kind();
         let agrees = match self {
-            Outcome::Forward { service, destination, .. } => {
+            Outcome::Forward { service, destination, .. } | Outcome::Cut { service, destination, .. } => {
                 kind == VerdictKind::Forward
                     && verdict.service.is_some_and(|id| id.index() == *service)
                     && verdict.destination == Some(*destination)
@@ -63,6 +66,9 @@ impl Outcome {
         }
         match kind {
             VerdictKind::Forward | VerdictKind::Reply => {
+                if let Outcome::Cut { cut, .. } = self {
+                    return cut.check(leaving);
+                }
                 let sent = leaving.sent.pop_front().ok_or("nothing was sent")?;
                 match self {
                     Outcome::Forward { port, frame, .. } | Outcome::Reply(_, port, frame) => {

@@ -3,6 +3,7 @@
 mod change;
 mod errors;
 mod forward;
+mod paths;
 mod refuse;
 mod resolve;
 mod schedule;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Case> {
         schedule::cases(),
         refuse::cases(),
         errors::cases(),
+        paths::cases(),
         resolve::cases(),
         change::cases(),
     ];

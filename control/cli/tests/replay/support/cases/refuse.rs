@@ -280,7 +280,7 @@ address = "198.19.1.11"
         |len: usize| Udp { macs: (real_mac(11), D1), from: real(11, 5353), to: CLIENT, ..ask(53, len) };
     let cut = Ip { df: false, ..IP };
     let about = "Larger than the way out: with DF the sender is told the usable MTU, without it the packet is \
-                 dropped so far. A tunnel takes 20 bytes. What just fits goes.";
+                 fragmented, before it goes into a tunnel. A tunnel takes 20 bytes. What just fits goes.";
     Case::new("too-large", about, config)
         .d0(ask(53, 1101).build())
         .d0(ask(53, 1100).build())
