@@ -13,7 +13,7 @@ endif
 
 BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
 LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps
-PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
+PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES) keepalived
 FUZZ_SECONDS   ?= 600
 T              ?= wire config api packet_path
 

@@ -1,13 +1,12 @@
 //! lvs.cf, the configuration of Piranha: virtual servers become services; heartbeat, failover services and checks
 //! are kept as remarks.
 
-use super::keepalived::granularity;
+use super::keepalived::{granularity, persist};
 use super::report::{Carried, Import, Note, UNKNOWN};
 use super::tree::{Builder, Place, Statement};
 use super::waiting;
 use sheave_proto::config::{
-    DestAddr, Destination, Duration, Forward, Intent, Listen, Persistence, Ports, Service, Timeout,
-    ValueError, Weight,
+    DestAddr, Destination, Forward, Intent, Listen, Persistence, Ports, Service, ValueError, Weight,
 };
 use sheave_proto::wire::flow::Proto;
 use std::net::IpAddr;
@@ -159,11 +158,7 @@ fn setting(carried: &mut Carried, statement: &Statement) -> Result<(), String> {
     let word = statement.word(1);
     match statement.key() {
         "scheduler" => service.scheduler = word.parse().map_err(|error: ValueError| error.to_string())?,
-        "persistent" => {
-            let seconds: u32 = word.parse().map_err(|_| format!("{word:?} is not a number of seconds"))?;
-            let timeout = Timeout::try_from(Duration::from_secs(seconds));
-            persistence(service).timeout = timeout.map_err(|error| error.to_string())?;
-        }
+        "persistent" => persist(persistence(service), word)?,
         "pmask" => persistence(service).netmask = granularity(word, service.listen().addr.is_ipv6())?,
         "server" => {
             let destination = server(statement, &mut carried.notes)?;

@@ -115,6 +115,19 @@ fn timeouts(import: &mut Import, statement: &Statement) {
     }
 }
 
+/// Sets how long clients stay with their real server; for as long as there are words for, when it is longer.
+pub(super) fn persist(persistence: &mut Persistence, seconds: &str) -> Result<(), String> {
+    match seconds_of(seconds) {
+        Ok(timeout) => persistence.timeout = timeout,
+        Err(why) if seconds.parse().is_ok_and(|seconds: u64| seconds > Timeout::MAX_SECS.into()) => {
+            persistence.timeout = seconds_of(&Timeout::MAX_SECS.to_string())?;
+            return Err(format!("{why}: it is the longest here"));
+        }
+        Err(why) => return Err(why),
+    }
+    Ok(())
+}
+
 /// A timeout in whole seconds.
 fn seconds_of(text: &str) -> Result<Timeout, String> {
     let seconds: u32 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
@@ -284,7 +297,7 @@ fn setting(carried: &mut Carried, common: &mut server::Common, statement: &State
         "lb_kind" | "lvs_method" => common.method = method(statement.arguments())?,
         "persistence_timeout" => {
             let timeout = if word.is_empty() { PERSISTENT.to_string() } else { word.to_owned() };
-            persistence(service).timeout = seconds_of(&timeout)?;
+            persist(persistence(service), &timeout)?;
         }
         "persistence_granularity" => {
             let ipv6 = service.listen().addr.is_ipv6();
