@@ -5,7 +5,7 @@ use crate::director::Director;
 use crate::wall;
 use sheave_pipeline::entry::{Entry, State};
 use sheave_pipeline::key::{Key, KeyParts, Side};
-use sheave_pipeline::snapshot::{Destination, Listen, Method, Ports};
+use sheave_pipeline::snapshot::{Destination, Listen, Method};
 use sheave_pipeline::tcp_state::TcpState;
 use sheave_pipeline::time::Tick;
 use sheave_pipeline::{Shared, Snapshot, tables};
@@ -97,11 +97,7 @@ fn connection(
     let destination: Destination =
         *snapshot.destination(home.destination).filter(|d| d.generation == home.generation)?;
     let service = snapshot.service(listen.service)?;
-    let vport = match listen.ports {
-        Ports::One(port) => port,
-        Ports::Range(first, _) => parts.other_port.unwrap_or(first),
-        Ports::Any => parts.other_port?,
-    };
+    let vport = listen.port_of(key);
     let addr = |addr: IpAddr, port: u16| DestAddr { addr, port: Some(port) };
     let timeout = entry.state.timeout(&service.timeouts);
     let age = now.0.wrapping_sub(entry.tick.0);

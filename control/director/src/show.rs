@@ -115,7 +115,7 @@ fn destination_id(director: &Director, service: &Service, destination: &Destinat
         Forward::Tun => Method::Tunnel,
         Forward::Local => return None,
     };
-    let port = service.full_address(&destination.address).port?;
+    let port = service.full_address(&destination.address).port;
     let ids = director.compiler.ids();
     ids.destination(service_id(director, service)?, destination.address.addr, port, method).map(|(id, _)| id)
 }

@@ -18,7 +18,7 @@ mod wanted;
 use crate::dealer::Exhausted;
 use crate::desired::Desired;
 use crate::environment::Environment;
-use crate::ids::{DestKey, Fresh, Ids, Place};
+use crate::ids::{DestKey, Fresh, Ids};
 use crate::network;
 use carriage::Carriage;
 use sheave_pipeline::ids::{DestId, ServiceId};
@@ -27,7 +27,7 @@ use sheave_pipeline::snapshot::{Method, SchedulerKind, Snapshot, SnapshotBuilder
 use sheave_proto::config;
 use sheave_proto::wire::flow::Proto;
 use std::collections::{BTreeMap, BTreeSet};
-use wanted::{Plain, Terms, plain_services};
+use wanted::{Plain, Terms, plain_services, real_keys};
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl std::fmt::Display for CompileError {
         match self {
             CompileError::Exhausted(full) => full.fmt(f),
             CompileError::NotValidated { object } => {
-                write!(f, "{object}: not supported yet: use one port")
+                write!(f, "{object}: not supported yet: check the configuration with sheaved --check")
             }
         }
     }
@@ -172,9 +172,11 @@ impl Compiler {
         for service in &services {
             self.service(&mut builder, service, &links);
         }
-        for key in self.kept.keys() {
-            // Kept only for TCP.
-            self.destination(&mut builder, *key, Terms::default(), Proto::Tcp, &links);
+        for service in &services {
+            let Some(id) = self.ids.service(&service.model.name) else { continue };
+            for key in self.kept.keys().filter(|key| key.service == id.0) {
+                self.destination(&mut builder, *key, Terms::default(), &service.model.listens, &links);
+            }
         }
         let snapshot = builder.build();
         self.tables = snapshot.tables();
@@ -183,28 +185,32 @@ impl Compiler {
 
     /// Settles every number, and which removed destinations are kept.
     fn number(&mut self, services: &[Plain<'_>], epoch: u64) -> Result<(), Exhausted> {
-        let places: BTreeMap<&str, Place> =
-            services.iter().map(|s| (s.model.name.as_str(), s.place)).collect();
-        self.fresh.services = self.ids.settle_services(&places)?;
-        let mut wanted = BTreeSet::new();
+        let listens = services.iter().map(|s| (s.model.name.as_str(), &s.model.listens[..])).collect();
+        self.fresh.services = self.ids.settle_services(&listens)?;
+        let ids = services.iter().map(|s| self.ids.service(&s.model.name));
+        let services: BTreeMap<u16, &Plain<'_>> =
+            ids.zip(services).filter_map(|(id, service)| Some((id?.0, service))).collect();
+        let mut wanted: BTreeSet<DestKey> = services
+            .iter()
+            .flat_map(|(id, service)| service.destinations.iter().map(|d| d.key(ServiceId(*id))))
+            .collect();
+        self.ids.follow_ports(&wanted, services.iter().map(|(id, s)| (*id, s.model.port())).collect());
         let mut tunnels = std::mem::take(&mut self.tunnels);
-        let mut keeping = BTreeMap::new();
-        for service in services {
-            let Some(id) = self.ids.service(&service.model.name) else { continue };
-            wanted.extend(service.destinations.iter().map(|d| d.key(id)));
-            tunnels.extend(service.destinations.iter().map(|d| (d.key(id), d.carriage)));
-            let keeps = service.model.on_removal == config::OnRemoval::Keep && service.place.2 == Proto::Tcp;
-            keeping.insert(id.0, (keeps, service.place.2));
+        for (id, service) in &services {
+            tunnels.extend(service.destinations.iter().map(|d| (d.key(ServiceId(*id)), d.carriage)));
         }
         // UDP entries of a removed destination are dead at once, and so are all of a removed service.
         let retired = std::mem::take(&mut self.retired);
-        let keeps = |key: &DestKey| {
-            !wanted.contains(key) && !retired.contains(key) && keeping.get(&key.service).is_some_and(|k| k.0)
+        let keeps = |service: &&Plain<'_>| {
+            service.model.on_removal == config::OnRemoval::Keep && service.model.speaks(Proto::Tcp)
+        };
+        let kept = |key: &&DestKey| {
+            !wanted.contains(key) && !retired.contains(key) && services.get(&key.service).is_some_and(keeps)
         };
         self.kept = self
             .ids
             .destinations()
-            .filter(|key| keeps(key))
+            .filter(kept)
             .map(|key| (*key, self.kept.get(key).copied().unwrap_or(epoch)))
             .collect();
         wanted.extend(self.kept.keys());
@@ -213,7 +219,8 @@ impl Compiler {
         let reals = wanted
             .iter()
             .filter(|key| key.method() == Method::Nat)
-            .filter_map(|key| Some((key.addr, key.port, keeping.get(&key.service)?.1)))
+            .filter_map(|key| Some(real_keys(key, &services.get(&key.service)?.model.listens)))
+            .flatten()
             .collect();
         self.fresh.destinations = self.ids.settle_destinations(&wanted, &reals)?;
         Ok(())

@@ -3,19 +3,23 @@
 //! Counters, live state and connection entries refer to these numbers, so the same object keeps its number over
 //! any change that does not concern it, and no number means two things at once (see [`crate::dealer`]).
 //!
-//! - A service is its name; one that is renamed but listens where it did stays the same service.
-//! - A listen is its (VIP, port, protocol).
+//! - A service is its name; one that is renamed but listens where it did, be it in part, stays the same service.
+//! - A listen is its (VIP, ports, protocol), whatever else its service listens on.
 //! - A destination is its (service, address, port, forwarding method): one whose method changes is another one.
+//!   One that keeps each packet's port stays the same when its service begins to listen on a second port, or stops.
 //!   One that is removed and added again gets another number or at least another generation, so that its old
 //!   entries stay dead.
-//! - A real server is its (address, port, protocol), shared by all services that reach it by NAT.
+//! - A real server is its (address, port, protocol), shared by all services that reach it by NAT; without a port it
+//!   stands for those ports that have no name of their own.
 //! - An interface is its name, whatever index the kernel gives it; its number is never dealt again.
 
 use crate::dealer::{Dealer, Exhausted};
+use crate::renamed::renamed;
 use serde::{Deserialize, Serialize};
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use sheave_pipeline::snapshot::Method;
+use sheave_proto::config::Listen;
 use sheave_proto::wire::flow::Proto;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,20 +27,21 @@ use std::net::IpAddr;
 /// Interfaces that can be numbered in the life of a process.
 pub const PORTS: usize = 4096;
 
-/// (Address, port, protocol): a listen, or a real server.
-pub(crate) type Place = (IpAddr, u16, Proto);
+/// What tells real servers apart: (address, port or none for every one, protocol).
+pub(crate) type RealKey = (IpAddr, Option<u16>, Proto);
 
 /// What tells destinations apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct DestKey {
     pub(crate) service: u16,
     pub(crate) addr: IpAddr,
-    pub(crate) port: u16,
+    /// None: each packet keeps its own.
+    pub(crate) port: Option<u16>,
     method: u8,
 }
 
 impl DestKey {
-    pub(crate) fn new(service: ServiceId, addr: IpAddr, port: u16, method: Method) -> DestKey {
+    pub(crate) fn new(service: ServiceId, addr: IpAddr, port: Option<u16>, method: Method) -> DestKey {
         DestKey { service: service.0, addr, port, method: method_number(method) }
     }
 
@@ -58,14 +63,16 @@ fn method_number(method: Method) -> u8 {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ids {
     services: Dealer<String>,
-    listens: Dealer<Place>,
+    listens: Dealer<Listen>,
     destinations: Dealer<DestKey>,
-    reals: Dealer<Place>,
-    ports: Dealer<String>,
+    reals: Dealer<RealKey>,
+    interfaces: Dealer<String>,
     /// By destination number, how often it has been dealt.
     generations: Vec<u8>,
     /// What each service listened on last.
-    listeners: Vec<(Place, String)>,
+    listeners: BTreeMap<String, Vec<Listen>>,
+    /// By service number, the one port that it listened on last, if it was one.
+    ports: BTreeMap<u16, Option<u16>>,
 }
 
 /// What a change of the numbers dealt newly: whatever is counted under these numbers starts at zero now.
@@ -83,17 +90,17 @@ impl Ids {
     /// # Errors
     /// [`Exhausted`] after [`PORTS`] different names.
     pub fn port(&mut self, name: &str) -> Result<PortId, Exhausted> {
-        self.ports.hold(name.to_owned(), "interfaces", PORTS).map(PortId)
+        self.interfaces.hold(name.to_owned(), "interfaces", PORTS).map(PortId)
     }
 
     /// The number of an interface that has one.
     pub fn port_of(&self, name: &str) -> Option<PortId> {
-        self.ports.get(&name.to_owned()).map(PortId)
+        self.interfaces.get(&name.to_owned()).map(PortId)
     }
 
     /// The name of an interface.
     pub fn port_name(&self, port: PortId) -> Option<&str> {
-        self.ports.iter().find(|(_, number)| *number == port.0).map(|(name, _)| name.as_str())
+        self.interfaces.iter().find(|(_, number)| *number == port.0).map(|(name, _)| name.as_str())
     }
 
     /// The number of a service.
@@ -102,23 +109,23 @@ impl Ids {
     }
 
     /// The number of a listen.
-    pub fn listen(&self, vip: IpAddr, port: u16, proto: Proto) -> Option<ListenId> {
-        self.listens.get(&(vip, port, proto)).map(ListenId)
+    pub fn listen(&self, listen: &Listen) -> Option<ListenId> {
+        self.listens.get(listen).map(ListenId)
     }
 
-    /// The number and generation of a destination.
+    /// The number and generation of a destination; without a port it keeps each packet's.
     pub fn destination(
         &self,
         service: ServiceId,
         addr: IpAddr,
-        port: u16,
+        port: Option<u16>,
         method: Method,
     ) -> Option<(DestId, Generation)> {
         self.held(&DestKey::new(service, addr, port, method))
     }
 
     /// The number of a real server.
-    pub fn real(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<RealId> {
+    pub fn real(&self, addr: IpAddr, port: Option<u16>, proto: Proto) -> Option<RealId> {
         self.reals.get(&(addr, port, proto)).map(RealId)
     }
 
@@ -149,24 +156,42 @@ impl Ids {
         self.destinations.iter().map(|(key, _)| key)
     }
 
-    /// Numbers exactly these services and listens. `services` maps each name to its listen.
+    /// Numbers exactly these services and listens. `services` maps each name to what it listens on.
     pub(crate) fn settle_services(
         &mut self,
-        services: &BTreeMap<&str, Place>,
+        services: &BTreeMap<&str, &[Listen]>,
     ) -> Result<Vec<ServiceId>, Exhausted> {
         self.follow_renamed(services);
         let names: BTreeSet<String> = services.keys().map(|name| (*name).to_owned()).collect();
         let dealt = self.services.settle(&names, "services", ServiceId::COUNT)?;
-        let listens: BTreeSet<Place> = services.values().copied().collect();
+        let listens: BTreeSet<Listen> = services.values().copied().flatten().copied().collect();
         self.listens.settle(&listens, "listens", ListenId::COUNT)?;
         Ok(dealt.into_iter().map(ServiceId).collect())
+    }
+
+    /// Destinations that keep each packet's port are named with the port of their service, if that has only one:
+    /// those of a service that has one no longer, or has one now, go on under their new names. `ports` has the one
+    /// port of each service, if it is one.
+    pub(crate) fn follow_ports(&mut self, wanted: &BTreeSet<DestKey>, ports: BTreeMap<u16, Option<u16>>) {
+        for key in wanted {
+            let (now, before) = (ports.get(&key.service), self.ports.get(&key.service));
+            if let Some(before) = before
+                && now == Some(&key.port)
+            {
+                let old = DestKey { port: *before, ..*key };
+                if !wanted.contains(&old) {
+                    self.destinations.rename(&old, *key);
+                }
+            }
+        }
+        self.ports = ports;
     }
 
     /// Numbers exactly these destinations and the real servers behind them.
     pub(crate) fn settle_destinations(
         &mut self,
         destinations: &BTreeSet<DestKey>,
-        reals: &BTreeSet<Place>,
+        reals: &BTreeSet<RealKey>,
     ) -> Result<Vec<DestId>, Exhausted> {
         let dealt = self.destinations.settle(destinations, "destinations", DestId::COUNT)?;
         for number in &dealt {
@@ -180,20 +205,14 @@ impl Ids {
         Ok(dealt.into_iter().map(DestId).collect())
     }
 
-    /// A name that is new for a listen whose service is gone otherwise: the same service under another name. Its
-    /// connections and counters go on.
-    fn follow_renamed(&mut self, services: &BTreeMap<&str, Place>) {
-        let held = |name: &str| self.services.get(&name.to_owned()).is_some();
-        let unknown: Vec<_> = services.iter().filter(|(name, _)| !held(name)).collect();
-        for (name, place) in unknown {
-            let before = self.listeners.iter().find(|(listen, _)| listen == place).map(|(_, name)| name);
-            if let Some(before) = before
-                && !services.contains_key(before.as_str())
-            {
-                self.services.rename(before, (*name).to_owned());
-            }
+    /// The connections and counters of a renamed service go on.
+    fn follow_renamed(&mut self, services: &BTreeMap<&str, &[Listen]>) {
+        let before = self.listeners.iter().map(|(name, listens)| (name.as_str(), &listens[..])).collect();
+        for (name, before) in renamed(&before, services) {
+            self.services.rename(&before.to_owned(), name.to_owned());
         }
-        self.listeners = services.iter().map(|(name, place)| (*place, (*name).to_owned())).collect();
+        self.listeners =
+            services.iter().map(|(name, listens)| ((*name).to_owned(), listens.to_vec())).collect();
     }
 }
 
@@ -203,30 +222,74 @@ mod tests {
 
     const WEB: &str = "198.18.0.100";
 
-    fn place(port: u16) -> Place {
-        (WEB.parse().unwrap(), port, Proto::Tcp)
+    fn on(ports: &str) -> Vec<Listen> {
+        ports.split(',').map(|port| format!("{WEB}:{port}/tcp").parse().unwrap()).collect()
+    }
+
+    fn settle(ids: &mut Ids, services: &[(&str, &str)]) -> Vec<ServiceId> {
+        let listens: Vec<_> = services.iter().map(|(name, ports)| (*name, on(ports))).collect();
+        ids.settle_services(&listens.iter().map(|(name, listens)| (*name, &listens[..])).collect()).unwrap()
     }
 
     fn destination(service: ServiceId, last: u8, method: Method) -> DestKey {
-        DestKey::new(service, format!("198.19.1.{last}").parse().unwrap(), 8080, method)
+        DestKey::new(service, format!("198.19.1.{last}").parse().unwrap(), Some(8080), method)
     }
 
     #[test]
     fn a_renamed_service_stays_the_same_and_a_moved_one_too() {
         let mut ids = Ids::default();
-        ids.settle_services(&BTreeMap::from([("web", place(80)), ("mail", place(25))])).unwrap();
+        settle(&mut ids, &[("web", "80"), ("mail", "25")]);
         let (web, mail) = (ids.service("web"), ids.service("mail"));
         assert_ne!(web, mail);
-        ids.settle_services(&BTreeMap::from([("www", place(80)), ("mail", place(587))])).unwrap();
+        settle(&mut ids, &[("www", "80"), ("mail", "587")]);
         assert_eq!((ids.service("www"), ids.service("web"), ids.service("mail")), (web, None, mail));
+    }
+
+    #[test]
+    fn a_bundle_that_grows_or_is_reordered_stays_the_same() {
+        let mut ids = Ids::default();
+        settle(&mut ids, &[("80", "80"), ("mail", "25")]);
+        let (web, mail, http) = (ids.service("80"), ids.service("mail"), ids.listen(&on("80")[0]));
+        settle(&mut ids, &[("80,443", "80,443"), ("mail", "25")]);
+        assert_eq!(ids.service("80,443"), web);
+        let https = ids.listen(&on("443")[0]);
+        settle(&mut ids, &[("443,80", "443,80"), ("mail", "25")]);
+        assert_eq!((ids.service("443,80"), ids.service("mail")), (web, mail));
+        assert_eq!((ids.listen(&on("80")[0]), ids.listen(&on("443")[0])), (http, https));
+        // It falls apart: one part stays what it was, the other is new.
+        let fresh = settle(&mut ids, &[("a", "443"), ("b", "80"), ("mail", "25")]);
+        assert_eq!(
+            fresh,
+            [if ids.service("a") == web { ids.service("b") } else { ids.service("a") }.unwrap()]
+        );
+    }
+
+    #[test]
+    fn a_destination_that_keeps_the_port_stays_when_its_service_gets_another() {
+        let mut ids = Ids::default();
+        let key = |port| DestKey::new(ServiceId(0), WEB.parse().unwrap(), port, Method::Nat);
+        let none = BTreeSet::new();
+        let mut settle = |port: Option<u16>, keys: &[DestKey]| {
+            let wanted = keys.iter().copied().collect();
+            ids.follow_ports(&wanted, BTreeMap::from([(0, port)]));
+            ids.settle_destinations(&wanted, &none).unwrap();
+            keys.iter().map(|key| ids.held(key).unwrap()).collect::<Vec<_>>()
+        };
+        let first = settle(Some(80), &[key(Some(80)), key(Some(8080))]);
+        assert_eq!(settle(None, &[key(None), key(Some(8080))]), first);
+        assert_eq!(settle(Some(443), &[key(Some(443)), key(Some(8080))]), first);
+        // The first now goes where the second did, and the second keeps the port.
+        let turned = settle(None, &[key(Some(8080)), key(Some(443))]);
+        assert_eq!(turned, [first[1], first[0]]);
+        assert_ne!(settle(Some(443), &[key(Some(80))]), [first[0]], "another port is another one");
     }
 
     #[test]
     fn services_that_swap_their_listens_keep_their_names() {
         let mut ids = Ids::default();
-        ids.settle_services(&BTreeMap::from([("a", place(80)), ("b", place(81))])).unwrap();
+        settle(&mut ids, &[("a", "80"), ("b", "81")]);
         let before = (ids.service("a"), ids.service("b"));
-        ids.settle_services(&BTreeMap::from([("a", place(81)), ("b", place(80))])).unwrap();
+        settle(&mut ids, &[("a", "81"), ("b", "80")]);
         assert_eq!((ids.service("a"), ids.service("b")), before);
     }
 
@@ -259,16 +322,20 @@ mod tests {
         let mut ids = Ids::default();
         ids.port("d0").unwrap();
         let d1 = ids.port("d1").unwrap();
-        ids.settle_services(&BTreeMap::from([("web", place(80))])).unwrap();
+        settle(&mut ids, &[("web", "80")]);
         let web = ids.service("web").unwrap();
         let key = destination(web, 11, Method::DirectRoute);
-        ids.settle_destinations(&BTreeSet::from([key]), &BTreeSet::from([place(8080)])).unwrap();
+        ids.settle_destinations(
+            &BTreeSet::from([key]),
+            &BTreeSet::from([(WEB.parse().unwrap(), Some(8080), Proto::Tcp)]),
+        )
+        .unwrap();
         let stored = serde_json::to_string(&ids).unwrap();
         let mut back: Ids = serde_json::from_str(&stored).unwrap();
         assert_eq!(back.service("web"), Some(web));
         assert_eq!((back.port_of("d1"), back.port_name(d1)), (Some(d1), Some("d1")));
         assert_eq!(back.held(&key), ids.held(&key));
-        assert_eq!(back.real(WEB.parse().unwrap(), 8080, Proto::Tcp), Some(RealId(0)));
+        assert_eq!(back.real(WEB.parse().unwrap(), Some(8080), Proto::Tcp), Some(RealId(0)));
         assert_eq!(back.port("d2"), Ok(PortId(2)), "goes on where it stopped");
     }
 }

@@ -20,6 +20,7 @@ mod diff;
 mod environment;
 mod ids;
 mod network;
+mod renamed;
 mod steered;
 mod sweeps;
 

@@ -18,7 +18,7 @@ use crate::ids::DestId;
 use crate::ip::Ip;
 use crate::keeper::{Connection, destination_of};
 use crate::key::Key;
-use crate::outbound::vip_port;
+
 use crate::packet::Packet;
 use crate::parse::{in_key, out_key};
 use crate::reason::Reason;
@@ -146,7 +146,7 @@ impl<'a> Context<'a> {
         if packet.len > hop.mtu {
             return named(self.end(frame, Reason::FragNeededQuiet));
         }
-        let vip = (concerned.listen.vip, vip_port(concerned.listen, &concerned.connection));
+        let vip = (concerned.listen.vip, concerned.listen.port_of(concerned.connection.key));
         let written = translate(&mut frame, &packet, error, Towards::Client, vip);
         self.pass_on(frame, &packet, &hop, (of, true), written)
     }

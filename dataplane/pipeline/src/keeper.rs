@@ -9,7 +9,7 @@ use crate::live::Live;
 use crate::parse::out_key;
 use crate::pipeline::Shared;
 use crate::side::{Home, Record, SideRecords};
-use crate::snapshot::{Destination, Listen, Service, Snapshot};
+use crate::snapshot::{Destination, Listen, Method, Service, Snapshot};
 use crate::tables::{Place, Tables};
 use crate::time::Tick;
 use sheave_table::change::{Change, ChangeWriter};
@@ -130,23 +130,28 @@ impl<'a> Keeper<'a> {
         let (listen, _) = self.served(in_key)?;
         // One whose destination is gone still answers to its name; the caller finds out what becomes of it.
         let same = match self.destination_of(listen.service, &connection) {
-            Some((_, d)) => d.real == Some(real) || self.answers_as(d, real, &connection),
+            Some((_, d)) => d.real == Some(real) || self.answers_as(d, (key, real), listen, &connection),
             None => true,
         };
         same.then_some(connection)
     }
 
-    /// Whether the destination of a connection, one that keeps each packet's port, answers it as `real`.
-    #[cold]
-    fn answers_as(&self, destination: &Destination, real: RealId, connection: &Connection) -> bool {
-        let Some(real) = self.snapshot.real(real).filter(|real| real.addr == destination.addr) else {
-            return false;
-        };
-        if let Some(port) = self.side.peek(connection.entry()).and_then(|record| record.real_port()) {
-            return real.port.is_none_or(|p| p == port);
-        }
-        let kept = KeyParts::of(connection.key).other_port;
-        destination.real.is_some() && destination.port.is_none() && real.port.is_none_or(|p| Some(p) == kept)
+    /// Whether a connection's replies come under the name `real`, where they have more names than one: with a
+    /// listen for each protocol, or a destination that keeps each packet's port.
+    #[inline(never)]
+    fn answers_as(
+        &self,
+        destination: &Destination,
+        (key, real): (&Key, RealId),
+        listen: &Listen,
+        connection: &Connection,
+    ) -> bool {
+        let Some(real) = self.snapshot.real(real) else { return false };
+        let from = real.port.or(KeyParts::of(*key).other_port);
+        let own = self.side.peek(connection.entry()).and_then(|record| record.real_port());
+        let to = own.or(destination.port).unwrap_or_else(|| listen.port_of(connection.key));
+        destination.method == Method::Nat
+            && (real.addr, real.proto, from) == (destination.addr, listen.proto, Some(to))
     }
 
     /// Whether an out-entry is in the way of another connection with its key.
@@ -224,9 +229,12 @@ impl<'a> Keeper<'a> {
             self.snapshot.destination(home.destination).filter(|d| d.generation == home.generation)
         });
         let Some(destination) = destination else { return };
-        let (Some(_), Some((listen, _))) = (destination.real, self.served(connection.key)) else { return };
+        let Some((listen, _)) = self.served(connection.key).filter(|_| destination.method == Method::Nat)
+        else {
+            return;
+        };
         let parts = KeyParts::of(connection.key);
-        let Some(port) = port.or(destination.port).or(parts.other_port) else { return };
+        let port = port.or(destination.port).unwrap_or_else(|| listen.port_of(connection.key));
         for real in self.names(destination, port, listen).into_iter().flatten() {
             let key = out_key(self.snapshot, parts.client, port, real);
             if let Some(found) = self.tables.get(&key, self.tables.hash(&key))

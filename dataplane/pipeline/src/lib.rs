@@ -59,6 +59,7 @@ mod outbound;
 mod packet;
 mod parse;
 mod pipeline;
+mod places;
 mod quick;
 mod rewrite;
 mod stages;

@@ -14,7 +14,7 @@ use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::side::{Home, Kind};
-use crate::snapshot::{Listen, Ports};
+use crate::snapshot::Listen;
 use crate::tcp_state::Seen;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
@@ -66,7 +66,7 @@ impl Context<'_> {
         let mut packet = *packet;
         if aside.kind == Kind::Helper {
             let to = Chosen { service, id, destination };
-            let vip = (of.listen.vip, vip_port(of.listen, &of.connection)).into();
+            let vip = (of.listen.vip, of.listen.port_of(of.connection.key)).into();
             match self.said_by_real(&mut frame, &packet, (to, vip), Aside { id: record, record: aside }) {
                 Ok(len) => packet.len = len,
                 Err(reason) => return self.end(frame, reason).of(service).to(id),
@@ -90,7 +90,7 @@ impl Context<'_> {
         if let Err(Gone) = self.touch(connection, packet, Seen::Out) {
             return self.end(frame, Reason::NoEntry);
         }
-        let vip = (listen.vip, vip_port(listen, &connection));
+        let vip = (listen.vip, listen.port_of(connection.key));
         let account =
             Account { service: listen.service, destination: id, outbound: true, bytes: packet.bytes() };
         if packet.len > hop.mtu {
@@ -143,15 +143,5 @@ impl Context<'_> {
     pub(crate) fn own_address(&self, frame: &Frame, packet: &Packet) -> Option<IpAddr> {
         let source = packet.ip(frame)?.src;
         self.snapshot.interface(frame.ingress())?.source(source)
-    }
-}
-
-/// The port of the VIP that a connection is with.
-#[inline(always)]
-pub(crate) fn vip_port(listen: &Listen, connection: &Connection) -> u16 {
-    match listen.ports {
-        Ports::One(port) => port,
-        Ports::Range(first, _) => KeyParts::of(connection.key).other_port.unwrap_or(first),
-        Ports::Any => KeyParts::of(connection.key).other_port.unwrap_or(0),
     }
 }

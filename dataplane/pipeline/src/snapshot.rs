@@ -7,7 +7,9 @@ use crate::features::Features;
 use crate::helper::Helper;
 use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::index::{Filter, Index};
+use crate::key::{Key, KeyParts};
 pub use crate::mss::Clamp;
+use crate::places::Places;
 use crate::routes::{Route, Routes};
 use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
 use crate::steady::Plan;
@@ -269,6 +271,18 @@ pub struct Listen {
     pub proto: Proto,
 }
 
+impl Listen {
+    /// The port of the VIP that a connection with this key is with.
+    #[inline(always)]
+    pub fn port_of(&self, key: Key) -> u16 {
+        match self.ports {
+            Ports::One(port) => port,
+            Ports::Range(first, _) => KeyParts::of(key).other_port.unwrap_or(first),
+            Ports::Any => KeyParts::of(key).other_port.unwrap_or(0),
+        }
+    }
+}
+
 /// One destination, scheduled or (removed with `on-removal = "keep"`) only kept for its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Destination {
@@ -292,7 +306,8 @@ pub struct Destination {
     pub method: Method,
     /// Entries of another generation are dead.
     pub generation: Generation,
-    /// NAT: the id of (address, port, protocol) in the keys of reply entries.
+    /// NAT: the id of (address, port, protocol) that replies come from, if they always come from that one. Under a
+    /// bundle they may have several.
     pub real: Option<RealId>,
     /// The way to it; `None` without a route.
     pub next_hop: Option<NextHop>,
@@ -357,14 +372,8 @@ pub struct Snapshot {
     listens: Vec<Option<Listen>>,
     destinations: Vec<Option<Destination>>,
     reals: Vec<Option<Real>>,
-    listens_v4: Index<1>,
-    listens_v6: Index<3>,
-    /// Listens with more than one port: ranges before any-port ones.
-    wide_listens: Vec<(Listen, ListenId)>,
-    reals_v4: Index<1>,
-    reals_v6: Index<3>,
-    /// Whether any destination keeps each packet's port.
-    keeps_ports: bool,
+    listens_at: Places,
+    reals_at: Places,
     vips: HashSet<IpAddr, foldhash::fast::FixedState>,
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Those of IPv4 again: asked for every reply.
@@ -389,23 +398,9 @@ pub struct Snapshot {
     plan: Plan,
 }
 
-/// The look-up key of an IPv4 (address, port, protocol). Port 0 stands for any.
-#[inline(always)]
-fn key_v4(addr: Ipv4Addr, port: u16, proto: Proto) -> [u64; 1] {
-    [(u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16) | u64::from(proto.number())]
-}
-
 #[inline(always)]
 fn own_key(addr: Ipv4Addr) -> u64 {
     (u64::from(addr.to_bits()) << 32) | 1
-}
-
-/// The look-up key of an IPv6 (address, port, protocol).
-#[inline(always)]
-fn key_v6(addr: Ipv6Addr, port: u16, proto: Proto) -> [u64; 3] {
-    let bits = addr.to_bits();
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
-    [(u64::from(port) << 16) | u64::from(proto.number()), (bits >> 64) as u64, bits as u64]
 }
 
 impl Snapshot {
@@ -475,93 +470,49 @@ impl Snapshot {
     /// range over any port.
     #[inline]
     pub fn listen_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<ListenId> {
-        match addr {
-            IpAddr::V4(addr) => self.listen_at_v4(addr, port, proto),
-            IpAddr::V6(addr) => self.listen_at_v6(addr, port, proto),
-        }
+        self.listens_at.at(addr, port, proto).map(ListenId)
     }
 
-    /// The same for IPv4.
-    fn listen_at_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
-        match self.listens_v4.get(&key_v4(addr, port, proto)) {
-            Some(id) => Some(ListenId(id)),
-            None if self.wide_listens.is_empty() => None,
-            None => self.wide_listen_at(addr.into(), port, proto),
-        }
-    }
-
-    /// Of listens with one port only.
+    /// Of IPv4 listens with one port only.
     #[inline(always)]
     pub(crate) fn plain_listen_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
-        self.listens_v4.get(&key_v4(addr, port, proto)).map(ListenId)
+        self.listens_at.one_v4(addr, port, proto).map(ListenId)
     }
 
     /// Whether any listen has more than one port.
     #[inline(always)]
     pub(crate) fn has_wide_listens(&self) -> bool {
-        !self.wide_listens.is_empty()
+        self.listens_at.has_wide()
     }
 
-    /// The same for IPv6.
+    /// The same as `listen_at` for IPv6.
     #[inline(always)]
     pub(crate) fn listen_at_v6(&self, addr: Ipv6Addr, port: u16, proto: Proto) -> Option<ListenId> {
-        match self.listens_v6.get(&key_v6(addr, port, proto)) {
-            Some(id) => Some(ListenId(id)),
-            None if self.wide_listens.is_empty() => None,
-            None => self.wide_listen_at(addr.into(), port, proto),
-        }
-    }
-
-    fn wide_listen_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<ListenId> {
-        let here =
-            |listen: &Listen| listen.vip == addr && listen.proto == proto && listen.ports.contains(port);
-        self.wide_listens.iter().find(|(listen, _)| here(listen)).map(|(_, id)| *id)
+        self.listens_at.at_v6(addr, port, proto).map(ListenId)
     }
 
     /// Which NAT destination, if any, packets from this address, port and protocol come from: one with that port
     /// wins over one that keeps each packet's.
     #[inline]
     pub fn real_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<RealId> {
-        match addr {
-            IpAddr::V4(addr) => self.real_at_v4(addr, port, proto),
-            IpAddr::V6(addr) => self.real_at_v6(addr, port, proto),
-        }
+        self.reals_at.at(addr, port, proto).map(RealId)
     }
 
-    /// The same for IPv4.
-    fn real_at_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
-        match self.reals_v4.get(&key_v4(addr, port, proto)) {
-            Some(id) => Some(RealId(id)),
-            None if self.keeps_ports => self.reals_v4.get(&key_v4(addr, 0, proto)).map(RealId),
-            None => None,
-        }
-    }
-
-    /// Of those with one port only.
+    /// Of IPv4 ones with one port only.
     #[inline(always)]
     pub(crate) fn plain_real_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
-        self.reals_v4.get(&key_v4(addr, port, proto)).map(RealId)
+        self.reals_at.one_v4(addr, port, proto).map(RealId)
     }
 
-    /// The same for IPv6.
+    /// The same as `real_at` for IPv6.
     #[inline(always)]
     pub(crate) fn real_at_v6(&self, addr: Ipv6Addr, port: u16, proto: Proto) -> Option<RealId> {
-        match self.reals_v6.get(&key_v6(addr, port, proto)) {
-            Some(id) => Some(RealId(id)),
-            None if self.keeps_ports => self.reals_v6.get(&key_v6(addr, 0, proto)).map(RealId),
-            None => None,
-        }
+        self.reals_at.at_v6(addr, port, proto).map(RealId)
     }
 
     /// The NAT destination at this address that keeps each packet's port, if there is one.
     pub(crate) fn port_keeping_real(&self, addr: IpAddr, proto: Proto) -> Option<RealId> {
-        if !self.keeps_ports {
-            return None;
-        }
-        match addr {
-            IpAddr::V4(addr) => self.reals_v4.get(&key_v4(addr, 0, proto)).map(RealId),
-            IpAddr::V6(addr) => self.reals_v6.get(&key_v6(addr, 0, proto)).map(RealId),
-        }
+        self.reals_at.any(addr, proto).map(RealId)
     }
 
     /// Whether an address is a VIP.
@@ -745,16 +696,7 @@ impl SnapshotBuilder {
 
     /// Adds a listen. Its address becomes a VIP.
     pub fn listen(&mut self, id: ListenId, listen: Listen) {
-        match (listen.ports, listen.vip) {
-            (Ports::One(port), IpAddr::V4(vip)) => {
-                self.snapshot.listens_v4.insert(key_v4(vip, port, listen.proto), id.0);
-            }
-            (Ports::One(port), IpAddr::V6(vip)) => {
-                self.snapshot.listens_v6.insert(key_v6(vip, port, listen.proto), id.0);
-            }
-            (Ports::Range(..), _) => self.snapshot.wide_listens.insert(0, (listen, id)),
-            (Ports::Any, _) => self.snapshot.wide_listens.push((listen, id)),
-        }
+        self.snapshot.listens_at.insert(listen.vip, listen.ports, listen.proto, id.0);
         self.snapshot.vips.insert(listen.vip);
         put(&mut self.snapshot.listens, id.index(), listen);
     }
@@ -785,12 +727,8 @@ impl SnapshotBuilder {
 
     /// Adds a real server's (address, port, protocol).
     pub fn real(&mut self, id: RealId, real: Real) {
-        let port = real.port.unwrap_or(0);
-        self.snapshot.keeps_ports |= real.port.is_none();
-        match real.addr {
-            IpAddr::V4(addr) => self.snapshot.reals_v4.insert(key_v4(addr, port, real.proto), id.0),
-            IpAddr::V6(addr) => self.snapshot.reals_v6.insert(key_v6(addr, port, real.proto), id.0),
-        }
+        let ports = real.port.map_or(Ports::Any, Ports::One);
+        self.snapshot.reals_at.insert(real.addr, ports, real.proto, id.0);
         put(&mut self.snapshot.reals, id.index(), real);
     }
 

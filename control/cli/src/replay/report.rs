@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 /// What the numbers of services and destinations mean, removed ones included.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Name, and what it listens on.
+    /// Name, and what it listens on, a bundle's with commas.
     services: BTreeMap<ServiceId, (String, Option<String>)>,
     /// Service, and address with port.
     destinations: BTreeMap<DestId, (ServiceId, String)>,
@@ -36,10 +36,12 @@ fn listening(listen: &Listen) -> String {
 impl Names {
     /// Takes in all of a snapshot. Numbers are not dealt twice within a replay.
     pub(super) fn learn(&mut self, snapshot: &Snapshot) {
-        for (_, listen) in snapshot.listens() {
-            let Some(service) = snapshot.service(listen.service) else { continue };
-            let place = listening(listen);
-            self.services.insert(listen.service, (service.name.clone(), Some(place)));
+        for (id, service) in snapshot.services() {
+            let mut listens: Vec<String> =
+                snapshot.listens().filter(|(_, l)| l.service == id).map(|(_, l)| listening(l)).collect();
+            listens.sort();
+            let listens = Some(listens.join(",")).filter(|listens| !listens.is_empty());
+            self.services.insert(id, (service.name.clone(), listens));
         }
         for (id, destination) in snapshot.destinations() {
             let address = match destination.port {

@@ -1,7 +1,7 @@
 //! Services and destinations, written into a snapshot under their numbers.
 
 use super::Compiler;
-use super::wanted::{Plain, Terms};
+use super::wanted::{Plain, Terms, real_keys};
 use crate::environment::Link;
 use crate::ids::DestKey;
 use sheave_frame::PortId;
@@ -11,24 +11,23 @@ use sheave_pipeline::snapshot::{
 };
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
-use sheave_proto::wire::flow::Proto;
 use std::net::IpAddr;
 
 impl Compiler {
     pub(super) fn service(&mut self, builder: &mut SnapshotBuilder, service: &Plain<'_>, links: &[Link]) {
-        let (vip, port, proto) = service.place;
-        let (Some(id), Some(listen)) =
-            (self.ids.service(&service.model.name), self.ids.listen(vip, port, proto))
-        else {
-            return;
-        };
-        builder.listen(listen, Listen { service: id, vip, ports: Ports::One(port), proto });
-        for port in answering(service.model, vip, links) {
-            builder.answer(port, vip);
+        let Some(id) = self.ids.service(&service.model.name) else { return };
+        let listens = &service.model.listens;
+        for wanted in listens {
+            let config::Listen { addr: vip, ports, proto } = *wanted;
+            let Some(listen) = self.ids.listen(wanted) else { return };
+            builder.listen(listen, Listen { service: id, vip, ports: ports_of(ports), proto });
+            for port in answering(service.model, vip, links) {
+                builder.answer(port, vip);
+            }
         }
         let mut members = Vec::with_capacity(service.destinations.len());
         for wanted in &service.destinations {
-            let dest = self.destination(builder, wanted.key(id), wanted.terms, proto, links);
+            let dest = self.destination(builder, wanted.key(id), wanted.terms, listens, links);
             members.extend(dest.map(|dest| (dest, wanted.terms.weight)));
         }
         let pool = members.iter().map(|(dest, _)| *dest).collect();
@@ -61,7 +60,7 @@ impl Compiler {
         builder: &mut SnapshotBuilder,
         key: DestKey,
         terms: Terms,
-        proto: Proto,
+        listens: &[config::Listen],
         links: &[Link],
     ) -> Option<DestId> {
         let (id, generation) = self.ids.held(&key)?;
@@ -69,12 +68,14 @@ impl Compiler {
         // An address of the director's own is reached through no interface.
         let own = links.iter().any(|link| link.addresses.iter().any(|a| a.addr() == key.addr));
         let next_hop = builder.next_hop(key.addr).filter(|_| !own);
-        let real = match method {
-            Method::Nat => self.ids.real(key.addr, key.port, proto),
-            Method::DirectRoute | Method::Tunnel | Method::Local => None,
-        };
-        if let Some(real) = real {
-            builder.real(real, Real { addr: key.addr, port: Some(key.port), proto });
+        let mut real = None;
+        if method == Method::Nat {
+            let names = real_keys(&key, listens);
+            for (addr, port, proto) in names.iter().copied() {
+                let Some(id) = self.ids.real(addr, port, proto) else { continue };
+                builder.real(id, Real { addr, port, proto });
+                real = port.and(Some(id)).filter(|_| names.len() == 1);
+            }
         }
         let tunnel = match (method, &next_hop) {
             (Method::Tunnel, Some(hop)) => builder
@@ -88,7 +89,7 @@ impl Compiler {
             Destination {
                 service: ServiceId(key.service),
                 addr: key.addr,
-                port: Some(key.port),
+                port: key.port,
                 weight: terms.weight,
                 limits: terms.limits,
                 intent: terms.intent,
@@ -113,6 +114,14 @@ fn answering(service: &config::Service, vip: IpAddr, links: &[Link]) -> Vec<Port
         None => link.addresses.iter().any(|network| network.contains(vip)),
     };
     links.iter().filter(over).map(|link| link.port).collect()
+}
+
+fn ports_of(ports: config::Ports) -> Ports {
+    match ports {
+        config::Ports::One(port) => Ports::One(port),
+        config::Ports::Range(first, last) => Ports::Range(first, last),
+        config::Ports::Any => Ports::Any,
+    }
 }
 
 fn on_removal(policy: config::OnRemoval) -> OnRemoval {

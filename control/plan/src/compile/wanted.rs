@@ -3,19 +3,19 @@
 use super::CompileError;
 use super::carriage::Carriage;
 use crate::desired::Desired;
-use crate::ids::{DestKey, Place};
+use crate::ids::{DestKey, RealKey};
 use sheave_pipeline::ids::ServiceId;
 use sheave_pipeline::scheduler::{HashOptions, TableSize};
 use sheave_pipeline::snapshot::{Draws, Intent, Limits, Method, SchedulerKind};
 use sheave_proto::config;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// A service of the kind that the data path serves so far: one listen with one port.
+/// A service.
 #[derive(Debug)]
 pub(super) struct Plain<'a> {
     pub(super) model: &'a config::Service,
     pub(super) timeouts: config::Timeouts,
-    pub(super) place: Place,
     pub(super) scheduler: SchedulerKind,
     pub(super) destinations: Vec<Wanted>,
 }
@@ -24,7 +24,8 @@ pub(super) struct Plain<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) addr: IpAddr,
-    pub(super) port: u16,
+    /// None: each packet keeps its own.
+    pub(super) port: Option<u16>,
     pub(super) method: Method,
     pub(super) terms: Terms,
     pub(super) carriage: Carriage,
@@ -45,6 +46,13 @@ impl Wanted {
     }
 }
 
+/// The names under which the replies of a NAT destination are known: one for each of its ports, as far as they can
+/// be told, and one for all others.
+pub(super) fn real_keys(key: &DestKey, listens: &[config::Listen]) -> BTreeSet<RealKey> {
+    let port = |listen: &config::Listen| key.port.or_else(|| listen.ports.single());
+    listens.iter().map(|listen| (key.addr, port(listen), listen.proto)).collect()
+}
+
 pub(super) fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, CompileError> {
     let config = desired.config();
     let refused = |service: &config::Service| CompileError::NotValidated { object: service.label() };
@@ -52,23 +60,16 @@ pub(super) fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, Compil
 }
 
 fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Plain<'a>> {
-    let [listen] = service.listens[..] else { return None };
-    let place = (listen.addr, listen.ports.single()?, listen.proto);
     let destinations = service.destinations.iter().map(|destination| {
-        Some(Wanted {
-            addr: destination.address.addr,
-            port: destination.address.port_under(listen.ports)?,
-            method: method(service.forward_of(destination)),
-            terms: terms(destination),
-            carriage: Carriage::of(service, destination),
-        })
+        let config::DestAddr { addr, port } = service.full_address(&destination.address);
+        let method = method(service.forward_of(destination));
+        Wanted { addr, port, method, terms: terms(destination), carriage: Carriage::of(service, destination) }
     });
     Some(Plain {
         model: service,
         timeouts: config.timeouts_of(service),
-        place,
         scheduler: scheduler(service)?,
-        destinations: destinations.collect::<Option<_>>()?,
+        destinations: destinations.collect(),
     })
 }
 

@@ -1,43 +1,28 @@
 //! What changes of services and their destinations.
 
 use super::{Action, Change, Differences, Kind, list};
+use crate::renamed::renamed;
 use sheave_proto::config::{DestAddr, Destination, Listen, Persistence, Service, Sorry};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Services by name and by listens.
-struct Index<'a> {
-    named: HashMap<&'a str, &'a Service>,
-    listening: HashMap<&'a [Listen], &'a Service>,
-}
-
-impl<'a> Index<'a> {
-    fn of(services: &'a [Service]) -> Index<'a> {
-        Index {
-            named: services.iter().map(|service| (service.name.as_str(), service)).collect(),
-            listening: services.iter().map(|service| (&service.listens[..], service)).collect(),
-        }
-    }
-
-    /// The service here that is the same as `service` of `other`: by name, else one whose name is not there but
-    /// whose listens are the same, which is how a renamed service keeps its connections.
-    fn same(&self, service: &Service, other: &Index<'_>) -> Option<&'a Service> {
-        let named = self.named.get(service.name.as_str());
-        let listening = || {
-            let found = self.listening.get(&service.listens[..])?;
-            (!other.named.contains_key(found.name.as_str())).then_some(found)
-        };
-        named.or_else(listening).copied()
-    }
+fn listening(services: &[Service]) -> BTreeMap<&str, &[Listen]> {
+    services.iter().map(|service| (service.name.as_str(), &service.listens[..])).collect()
 }
 
 /// Adds what leads from the old services to the new ones.
 pub(super) fn compare(changes: &mut Vec<Change>, old: &[Service], new: &[Service]) {
-    let (before, after) = (Index::of(old), Index::of(new));
-    for gone in old.iter().filter(|service| after.same(service, &before).is_none()) {
+    let names = renamed(&listening(old), &listening(new));
+    let before: HashMap<&str, &Service> = old.iter().map(|s| (s.name.as_str(), s)).collect();
+    let same = |service: &Service| {
+        let name = service.name.as_str();
+        before.get(names.get(name).copied().unwrap_or(name)).copied()
+    };
+    let stay: HashSet<&str> = new.iter().filter_map(|s| Some(same(s)?.name.as_str())).collect();
+    for gone in old.iter().filter(|service| !stay.contains(service.name.as_str())) {
         changes.push(Change::new(Action::Remove, Kind::Service, &gone.name));
     }
     for service in new {
-        let Some(old) = before.same(service, &after) else {
+        let Some(old) = same(service) else {
             let settings =
                 vec![list(&service.listens), service.scheduler.to_string(), service.forward.to_string()];
             changes.push(Change { settings, ..Change::new(Action::Add, Kind::Service, &service.name) });
@@ -111,10 +96,19 @@ fn reordered(old: &Service, new: &Service) -> bool {
     !positions.is_sorted()
 }
 
-/// Where `service` has the destination that `destination` of `of` is.
+/// Where `service` has the destination that `destination` of `of` is: one at the same address, or both keep each
+/// packet's port there, whatever the ports are.
 fn find(service: &Service, of: &Service, destination: &Destination) -> Option<usize> {
     let address: DestAddr = of.full_address(&destination.address);
-    service.destinations.iter().position(|other| service.full_address(&other.address) == address)
+    let position = |like: &dyn Fn(DestAddr) -> bool| {
+        service.destinations.iter().position(|other| like(service.full_address(&other.address)))
+    };
+    let keeping = |other: DestAddr| {
+        address.port == of.port()
+            && other == DestAddr { port: service.port(), ..address }
+            && of.destinations.iter().all(|d| of.full_address(&d.address) != other)
+    };
+    position(&|other| other == address).or_else(|| position(&keeping))
 }
 
 fn settings_of(service: &Service, destination: &Destination) -> Vec<String> {

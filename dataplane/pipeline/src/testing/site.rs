@@ -57,7 +57,7 @@ pub const fn real6(n: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0x19, 0, 0, 0, 1, n as u16)
 }
 
-/// A service with one listen.
+/// A service.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its VIP.
@@ -66,6 +66,8 @@ pub struct Service {
     pub ports: Ports,
     /// Its protocol.
     pub proto: Proto,
+    /// What it listens on beside: it is a bundle then.
+    pub more: Vec<(IpAddr, Ports, Proto)>,
     /// Its scheduler.
     pub scheduler: SchedulerKind,
     /// Its timeouts.
@@ -86,6 +88,14 @@ pub struct Service {
     pub sloppy: bool,
     /// Whether it is gone.
     pub removed: bool,
+}
+
+impl Service {
+    /// Everything that it listens on.
+    pub fn listens(&self) -> Vec<(IpAddr, Ports, Proto)> {
+        let first = (self.vip, self.ports, self.proto);
+        std::iter::once(first).chain(self.more.iter().copied()).collect()
+    }
 }
 
 /// A destination.
@@ -185,6 +195,7 @@ impl Site {
             vip,
             ports: Ports::One(port),
             proto,
+            more: Vec::new(),
             scheduler: SchedulerKind::Rr,
             timeouts: Timeouts { tcp: Seconds(900), tcp_fin: Seconds(120), udp: Seconds(300) },
             on_removal: OnRemoval::Reset,
@@ -248,10 +259,18 @@ impl Site {
         builder.reuse(self.tables.clone());
         self.network(&mut builder);
         let mut reals = std::mem::take(&mut self.reals);
+        let mut listens = Vec::new();
         for (id, service) in (0u16..).zip(&self.services).filter(|(_, s)| !s.removed) {
+            listens.extend(service.listens().into_iter().skip(1).map(|listen| (ServiceId(id), listen)));
             self.service(&mut builder, id, service, &mut reals);
         }
         self.reals = reals;
+        // The first listen of a service has its number, the others come behind.
+        let behind = u16::try_from(self.services.len()).expect("few services");
+        for (number, (service, (vip, ports, proto))) in (behind..).zip(listens) {
+            builder.listen(ListenId(number), Listen { service, vip, ports, proto });
+            builder.answer(CLIENT_SIDE, vip);
+        }
         builder.build()
     }
 
@@ -292,19 +311,27 @@ impl Site {
 
     fn service(&self, builder: &mut SnapshotBuilder, id: u16, service: &Service, reals: &mut Vec<Real>) {
         let here = service.destinations.iter().filter(|d| !d.removed);
-        let proto = service.proto;
         for d in here.clone() {
-            let real = Real { addr: d.addr, port: d.port, proto };
-            let real_id = (d.method == Method::Nat).then(|| {
+            let mut names = Vec::new();
+            for (_, ports, proto) in service.listens().iter().filter(|_| d.method == Method::Nat) {
+                let one = match ports {
+                    Ports::One(port) => Some(*port),
+                    Ports::Range(..) | Ports::Any => None,
+                };
+                let real = Real { addr: d.addr, port: d.port.or(one), proto: *proto };
                 let place = reals.iter().position(|r| *r == real).unwrap_or_else(|| {
                     reals.push(real);
                     reals.len() - 1
                 });
-                RealId(u16::try_from(place).expect("few real servers"))
-            });
-            if let Some(real_id) = real_id {
-                builder.real(real_id, real);
+                let id = RealId(u16::try_from(place).expect("few real servers"));
+                builder.real(id, real);
+                names.push((id, real.port));
             }
+            names.dedup();
+            let real = match names[..] {
+                [(id, Some(_))] => Some(id),
+                _ => None,
+            };
             let next_hop = builder.next_hop(d.addr);
             let source = next_hop.and_then(|hop| builder.source(hop.port, hop.neighbour));
             let tunnel = source
@@ -323,7 +350,7 @@ impl Site {
                     backup: d.backup,
                     method: d.method,
                     generation: d.generation,
-                    real: real_id,
+                    real,
                     next_hop,
                     tunnel,
                 },
@@ -356,7 +383,7 @@ impl Site {
         );
         builder.listen(
             ListenId(id),
-            Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto },
+            Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto: service.proto },
         );
         builder.answer(CLIENT_SIDE, service.vip);
         if self.ftp.contains(&id) {

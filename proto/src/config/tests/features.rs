@@ -54,12 +54,9 @@ const LISTEN: &[(&str, Option<(&str, &str)>)] = &[
     ("'198.18.0.1:80/tcp'", None),
     ("'198.18.0.1:80/udp'\none-packet = true", Some(("one-packet is", OUT))),
     ("'[2001:db8::1]:80/tcp'", None),
-    ("'198.18.0.1:5000-5100/udp'", Some(("ports 5000-5100 are", "write one service for each port"))),
-    ("'198.18.0.1:*/tcp'", Some(("ports * are", "write one service for each port"))),
-    (
-        "['198.18.0.1:80/tcp', '198.18.0.1:443/tcp']",
-        Some(("a list of 2 listens is", "write one service for each listen")),
-    ),
+    ("'198.18.0.1:5000-5100/udp'", None),
+    ("'198.18.0.1:*/tcp'", None),
+    ("['198.18.0.1:80/tcp', '198.18.0.1:443/tcp']", None),
 ];
 
 /// The same of the keys of a destination.

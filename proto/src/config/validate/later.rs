@@ -19,14 +19,6 @@ const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
 
 const SERVICE: &[Later<Service>] = &[
-    ("listen", "write one service for each port", |s| {
-        each(
-            s.listens.iter().filter(|l| l.ports.single().is_none()).map(|l| format!("ports {} are", l.ports)),
-        )
-    }),
-    ("listen", "write one service for each listen", |s| {
-        when(s.listens.len() > 1, &format!("a list of {} listens is", s.listens.len()))
-    }),
     ("persistence", "remove it", |s| when(s.persistence.is_some(), "persistence is")),
     ("one-packet", LEAVE, |s| when(s.one_packet, "one-packet is")),
     ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),

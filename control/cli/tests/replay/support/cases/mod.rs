@@ -4,6 +4,7 @@ mod change;
 mod errors;
 mod forward;
 mod paths;
+mod ports;
 mod refuse;
 mod resolve;
 mod schedule;
@@ -14,6 +15,7 @@ use super::Case;
 pub(crate) fn all() -> Vec<Case> {
     let cases = [
         forward::cases(),
+        ports::cases(),
         schedule::cases(),
         refuse::cases(),
         errors::cases(),
