@@ -155,10 +155,6 @@ const OUT_OF_REACH: &[(Reason, &str)] = &[
     (Reason::PassQueueFull, "a worker's: the way back to the kernel"),
     (Reason::SideRecordsFull, "no configuration has records yet"),
     (Reason::LocalNode, "no configuration has one yet"),
-    (Reason::IpExtensions, "IPv6 services are refused as yet"),
-    (Reason::NdpMalformed, "likewise"),
-    (Reason::NdpReply, "likewise"),
-    (Reason::NdpSeen, "likewise"),
 ];
 /// Reasons that take a thousand frames: `program` reaches them without files.
 const BY_FLOOD: &[Reason] = &[Reason::NoDestinationQuiet, Reason::FragNeededQuiet];

@@ -155,7 +155,7 @@ pub(crate) fn icmp(macs: (Mac, Mac), addrs: ([u8; 4], [u8; 4]), kind: u8, code: 
     ipv4(macs, IP, 1, addrs, &message)
 }
 
-fn sum_words(bytes: &[u8]) -> u32 {
+pub(crate) fn sum_words(bytes: &[u8]) -> u32 {
     bytes
         .chunks(2)
         .fold(0u32, |sum, pair| sum + u32::from(pair[0]) * 256 + u32::from(pair.get(1).copied().unwrap_or(0)))
@@ -173,6 +173,16 @@ pub(crate) fn arp(op: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4]), to: M
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(sender.0, to).arp(packet.into()).write(&mut frame).expect("memory");
     frame
+}
+
+/// The same frame behind 802.1Q tags of these VLANs, the outer one first: of two, it is the provider's.
+pub(crate) fn tagged(frame: Vec<u8>, vlans: &[u16]) -> Vec<u8> {
+    let tag = |(n, vlan): (usize, &u16)| {
+        let kind: u16 = if n + 1 < vlans.len() { 0x88a8 } else { 0x8100 };
+        [kind.to_be_bytes(), vlan.to_be_bytes()].concat()
+    };
+    let tags: Vec<u8> = vlans.iter().enumerate().flat_map(tag).collect();
+    [&frame[..12], &tags, &frame[12..]].concat()
 }
 
 /// The same frame with byte `at` replaced.

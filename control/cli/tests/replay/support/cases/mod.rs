@@ -8,6 +8,7 @@ mod ports;
 mod refuse;
 mod resolve;
 mod schedule;
+mod six;
 
 use super::Case;
 
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         paths::cases(),
         resolve::cases(),
         change::cases(),
+        six::cases(),
     ];
     cases.into_iter().flatten().collect()
 }
