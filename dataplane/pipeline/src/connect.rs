@@ -21,7 +21,7 @@ use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
 use crate::side::{Home, Kind, Record};
-use crate::snapshot::{Destination, Method};
+use crate::snapshot::{Destination, Method, SchedulerKind};
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use sheave_proto::wire::flow::Proto;
@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
         if let Some(reason) = not_opening(packet, served.service.sloppy) {
             return Step::Refuse(reason);
         }
-        if packet.ttl <= 1 {
+        if packet.ttl <= 1 && !self.serves_itself(served) {
             return Step::Refuse(Reason::TtlExceeded);
         }
         if packet.key.listen().is_some_and(|listen| self.snapshot.expects(listen)) {
@@ -103,6 +103,12 @@ impl<'a> Context<'a> {
             Wish::Busy => Step::Refuse(Reason::EntryBusy),
             Wish::Full => Step::Refuse(Reason::TableFull),
         }
+    }
+
+    /// Whether some destination of a service is the director's own stack, which no packet is too old for.
+    fn serves_itself(&self, served: Served<'a>) -> bool {
+        let local = |id: &DestId| self.snapshot.destination(*id).is_some_and(|d| d.method == Method::Local);
+        served.service.pool.iter().chain(&served.service.sorry).any(local)
     }
 
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
@@ -120,6 +126,9 @@ impl<'a> Context<'a> {
                 return Step::Refuse(none);
             };
             let chosen = Chosen { service: served.id, id, destination };
+            if packet.ttl <= 1 && destination.method != Method::Local {
+                return Step::Refuse(Reason::TtlExceeded);
+            }
             if destination.method != Method::Nat {
                 break (chosen, None);
             }
@@ -141,9 +150,14 @@ impl<'a> Context<'a> {
                 words: [0; 3],
             }),
         };
+        let place = reserved.place();
         match self.publish(&opening, reserved, reply) {
             Ok(aside) => {
                 self.count_connection(chosen.service, chosen.id);
+                if served.service.scheduler == SchedulerKind::Lrt && chosen.destination.method == Method::Nat
+                {
+                    self.shared.live.destination(chosen.id).response().opened(place.bits(), self.now);
+                }
                 match aside {
                     None => Step::To(chosen.id, chosen.destination),
                     Some(aside) => Step::Aside(chosen.id, chosen.destination, aside),

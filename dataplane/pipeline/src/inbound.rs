@@ -5,7 +5,7 @@ use crate::connect::Chosen;
 use crate::context::{Account, Context};
 use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
-use crate::keeper::{ASIDE, Connection, at_home, destination_of};
+use crate::keeper::{ASIDE, Connection, at_home, destination_of, was_reset};
 use crate::mss::Way;
 use crate::packet::Packet;
 use crate::reason::Reason;
@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
             self.keeper().retire(connection);
             return Step::Again;
         }
-        if packet.ttl <= 1 {
+        if packet.ttl <= 1 && destination.method != Method::Local {
             return Step::Refuse(Reason::TtlExceeded);
         }
         let seen = if entry.flags.contains(Flags::NO_OUTPUT) { Seen::InOnly } else { Seen::In };
@@ -169,7 +169,8 @@ impl<'a> Context<'a> {
         if entry.flags.contains(Flags::SIDE) && !self.still(&connection) {
             return Step::Again;
         }
-        match served.service.on_removal {
+        let told = was_reset(self.shared, self.snapshot, served.id, &connection);
+        match if told { OnRemoval::Reset } else { served.service.on_removal } {
             _ if packet.opens() => {
                 self.keeper().retire(connection);
                 Step::Again
@@ -213,6 +214,9 @@ impl<'a> Context<'a> {
             if new == old {
                 return Ok(());
             }
+            if seen == Seen::Out && !old.flags.contains(Flags::ASSURED) {
+                self.first_reply(&connection);
+            }
             match self.keeper().update(connection, new) {
                 Ok(()) => return Ok(()),
                 Err(Update::Gone) => return Err(Gone),
@@ -226,13 +230,23 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// The first packet of a connection that its destination sent back.
+    #[cold]
+    #[inline(never)]
+    fn first_reply(&self, connection: &Connection) {
+        if let Some(home) = connection.home(self.shared) {
+            let live = self.shared.live.destination(home.destination);
+            live.response().answered(connection.place.bits(), self.now);
+        }
+    }
+
     /// Sends a client's packet on to its destination.
     #[inline(always)]
     pub(crate) fn send_in(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
         let Chosen { service, id, destination } = to;
         let named = |verdict: Verdict| verdict.of(service).to(id);
         if destination.method == Method::Local {
-            return named(self.end(frame, Reason::LocalNode));
+            return named(self.left_to_local(frame, packet, to));
         }
         let Some(hop) = &destination.next_hop else {
             return named(self.end(frame, Reason::NoRoute));
@@ -260,6 +274,14 @@ impl<'a> Context<'a> {
             }
             Err(reason) => named(self.end(frame, reason)),
         }
+    }
+
+    /// A packet that the director's own stack serves: it is left to the kernel as it came.
+    #[cold]
+    fn left_to_local(&mut self, frame: Frame, packet: &Packet, to: Chosen<'_>) -> Verdict {
+        let Chosen { service, id: destination, .. } = to;
+        self.count(Account { service, destination, outbound: false, bytes: packet.bytes() });
+        self.end(frame, Reason::LocalNode)
     }
 
     /// Ends a client's packet, with an answer where the reason is one.

@@ -40,6 +40,13 @@ impl Connection {
         Entry::from(self.payload)
     }
 
+    /// The destination that it was made for, and which life of it; `None` when it is gone by now.
+    pub(crate) fn home(&self, shared: &Shared) -> Option<Home> {
+        let Entry { flags, destination, generation, .. } = self.entry();
+        let here = Home { destination, generation };
+        if flags.contains(Flags::SIDE) { Some(self.record(shared)?.home) } else { Some(here) }
+    }
+
     /// Its side record; `None` when it has none, or is gone by now.
     pub(crate) fn record(&self, shared: &Shared) -> Option<Record> {
         shared.side.of(shared.tables, (self.place, &self.key), self.entry())
@@ -78,6 +85,19 @@ fn destination_aside<'s>(
 
 /// Flags of a connection that does not simply go to the destination that its entry names.
 pub(crate) const ASIDE: Flags = Flags::DETACHED.with(Flags::SIDE);
+
+/// Whether a connection is of a life of its destination that was told to end with a reset.
+#[cold]
+pub(crate) fn was_reset(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    service: ServiceId,
+    connection: &Connection,
+) -> bool {
+    let home = connection.home(shared);
+    home.and_then(|home| Some((home, snapshot.destination(home.destination)?)))
+        .is_some_and(|(home, d)| d.service == service && d.reset == Some(home.generation))
+}
 
 #[inline(always)]
 pub(crate) fn at_home(snapshot: &Snapshot, service: ServiceId, home: Home) -> Option<(DestId, &Destination)> {

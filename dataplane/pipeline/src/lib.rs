@@ -61,6 +61,7 @@ mod parse;
 mod pipeline;
 mod places;
 mod quick;
+mod response;
 mod rewrite;
 mod stages;
 mod steady;

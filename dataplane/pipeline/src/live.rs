@@ -5,6 +5,7 @@
 
 use crate::ids::{DestId, ServiceId};
 use crate::path_mtu::PathMtu;
+use crate::response::ResponseTime;
 use crate::scheduler::Locality;
 use crate::snapshot::Limits;
 use crate::time::Time;
@@ -18,8 +19,7 @@ pub struct DestLive {
     active: AtomicU32,
     inactive: AtomicU32,
     overloaded: AtomicBool,
-    /// Microseconds, smoothed; 0 before the first measurement.
-    response: AtomicU32,
+    response: ResponseTime,
     /// The time that it was taken into service, in nanoseconds; 0 is always.
     since: AtomicU64,
 }
@@ -67,15 +67,17 @@ impl DestLive {
 
     /// The time from question to answer, in microseconds, as the measurements say; `None` without one.
     pub fn response_time(&self) -> Option<u32> {
-        // ORDERING: an estimate that stands for itself.
-        Some(self.response.load(Ordering::Relaxed)).filter(|micros| *micros != 0)
+        self.response.get()
     }
 
-    /// Takes in a measured response time: a quarter of the average is the new one. Only one thread measures.
-    // ORDERING: an estimate that stands for itself.
+    /// Takes in a measured response time: a quarter of the average is the new one.
     pub fn measured(&self, micros: u32) {
-        let average = self.response_time().map_or(micros, |old| old - old / 4 + micros / 4);
-        self.response.store(average.max(1), Ordering::Relaxed);
+        self.response.measured(micros);
+    }
+
+    /// How it is measured.
+    pub(crate) fn response(&self) -> &ResponseTime {
+        &self.response
     }
 
     /// The time from which on it grows to its weight, if there is one.
@@ -89,7 +91,7 @@ impl DestLive {
     // ORDERING: estimates that stand for themselves.
     pub fn begin(&self, since: Option<Time>) {
         self.overloaded.store(false, Ordering::Relaxed);
-        self.response.store(0, Ordering::Relaxed);
+        self.response.reset();
         self.since.store(since.map_or(0, |time| time.0.max(1)), Ordering::Relaxed);
     }
 

@@ -302,6 +302,10 @@ pub struct Destination {
     pub health: Health,
     /// Whether it waits until others are missing.
     pub backup: bool,
+    /// Whether templates bring their clients to it even while it is drained.
+    pub honours_templates: bool,
+    /// The life of it whose connections were told to end with a reset, whatever the service's policy is.
+    pub reset: Option<Generation>,
     /// Forwarding method.
     pub method: Method,
     /// Entries of another generation are dead.

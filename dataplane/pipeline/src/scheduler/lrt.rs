@@ -1,14 +1,21 @@
 //! Least response time: the smallest response time x (active + 1) / weight, the first on ties, among those whose
 //! response time is known; as long as none is, the smallest overhead / weight.
 //!
-//! The times come from health checks, which reach a destination whether it has connections or not: one without a
-//! time gets its first soon, and waits for it rather than draw all connections to itself.
+//! Times are measured under NAT ([`crate::response`]): a destination of which nothing is known, or nothing of the last
+//! ten seconds, is given one connection to measure by, and waits for the answer rather than draw all connections to
+//! itself.
 
 use super::least::least;
 use super::{Candidate, Pool, wlc};
 use crate::ids::DestId;
+use crate::snapshot::Method;
 
 pub(super) fn pick(pool: &Pool<'_>) -> Option<DestId> {
+    let unknown =
+        |c: &Candidate<'_>| c.destination.method == Method::Nat && c.live.response().is_stale(pool.now);
+    if let Some(candidate) = pool.candidates().find(unknown) {
+        return Some(candidate.id);
+    }
     let measured = pool.candidates().filter(|c| c.live.response_time().is_some());
     least(measured, delay).map(|c| c.id).or_else(|| wlc::pick(pool))
 }

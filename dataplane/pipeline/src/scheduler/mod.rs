@@ -46,7 +46,7 @@ pub use table::{HashOptions, Tables};
 use crate::ids::{DestId, ServiceId};
 use crate::live::{DestLive, Live};
 use crate::snapshot::{Destination, Draws, Health, Intent, SchedulerKind, Service, Snapshot};
-use crate::time::Time;
+use crate::time::{Seconds, Time};
 use cursor::Cursor;
 use std::net::IpAddr;
 
@@ -108,6 +108,25 @@ impl Candidate<'_> {
 #[inline]
 pub fn eligible(destination: &Destination, live: &DestLive) -> bool {
     destination.weight > 0 && listed(destination) && !live.overloaded(&destination.limits)
+}
+
+/// Whether a template may bring another connection of its client to a destination: one that takes connections, or is
+/// only quiesced, or is drained with templates honoured. Limits hold for it too.
+#[inline]
+pub fn takes_sticky(destination: &Destination, live: &DestLive) -> bool {
+    let intended = match destination.intent {
+        Intent::Ready => true,
+        Intent::Drain => destination.honours_templates,
+        Intent::Maint => false,
+    };
+    intended && destination.health == Health::Up && !live.overloaded(&destination.limits)
+}
+
+/// The part of its weight that a destination counts with now: less than 1 while it is in its slow start.
+pub fn share_of_weight(live: &DestLive, slow_start: Seconds, now: Time) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a number up to 1024")]
+    let (share, full) = (slow_start::share(live, slow_start, now) as f64, slow_start::FULL as f64);
+    share / full
 }
 
 /// Whether a destination has a place in the tables of hash schedulers, which last longer than an overload.

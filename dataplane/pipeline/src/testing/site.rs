@@ -125,6 +125,8 @@ pub struct Destination {
     pub discovers_mtu: bool,
     /// Which life it is in.
     pub generation: Generation,
+    /// Which life of it was told to end with a reset.
+    pub reset: Option<Generation>,
     /// Whether it is gone.
     pub removed: bool,
     /// Whether it is kept for its connections only.
@@ -247,6 +249,7 @@ impl Site {
             encapsulation: Encapsulation::Ipip,
             discovers_mtu: true,
             generation: Generation(1),
+            reset: None,
             removed: false,
             unscheduled: false,
         }
@@ -348,6 +351,8 @@ impl Site {
                     intent: d.intent,
                     health: d.health,
                     backup: d.backup,
+                    honours_templates: false,
+                    reset: d.reset,
                     method: d.method,
                     generation: d.generation,
                     real,

@@ -2,7 +2,8 @@
 
 use super::Bench;
 use crate::ids::DestId;
-use crate::snapshot::{Limits, SchedulerKind};
+use crate::snapshot::{Limits, Method, SchedulerKind};
+use crate::time::Time;
 use proptest::prelude::*;
 
 #[test]
@@ -104,6 +105,26 @@ fn lrt_weighs_time_and_connections_and_prefers_what_it_knows() {
     assert_eq!(bench.opens(6), "BCBCBC");
     bench.live.destination(DestId(0)).measured(1);
     assert_eq!(bench.opens(3), "AAA");
+}
+
+#[test]
+fn lrt_gives_a_destination_of_which_nothing_is_known_one_connection_to_measure_by() {
+    let mut bench = Bench::new(SchedulerKind::Lrt, &[1, 1]);
+    bench.change(|service| service.destinations.iter_mut().for_each(|d| d.method = Method::Nat));
+    assert_eq!(bench.opens(1), "A");
+    bench.live.destination(DestId(0)).response().opened(1, bench.now);
+    assert_eq!(bench.opens(1), "B");
+    bench.live.destination(DestId(1)).response().opened(2, bench.now);
+    bench.now = bench.now.after(Time::SECOND / 1000);
+    bench.live.destination(DestId(1)).response().answered(2, bench.now);
+    assert_eq!(bench.opens(2), "BB", "the only one that is known");
+    bench.now = bench.now.after(4 * Time::SECOND);
+    assert_eq!(bench.opens(1), "A", "nothing came back in time: another one");
+    bench.live.destination(DestId(0)).response().opened(3, bench.now);
+    assert_eq!(bench.opens(3), "BBB", "4 s against some milliseconds");
+    bench.live.destination(DestId(0)).response().answered(3, bench.now.after(1));
+    bench.now = bench.now.after(8 * Time::SECOND);
+    assert_eq!(bench.picks(1), "B", "what is known of it is too old");
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Model {
                 self.end(&tuple);
                 return self.connect(case, index, tuple);
             }
-            if ip.ttl <= 1 {
+            if ip.ttl <= 1 && to.method != Method::Local {
                 return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
             }
             self.follow(&tuple, if connection.nat { "IN" } else { "IN-ONLY" }, ip.flags());
@@ -170,7 +170,8 @@ impl Model {
         if tuple.1.1 == 20 {
             return Ok(Outcome::End(&[Reason::NoEntry]));
         }
-        if ip.ttl <= 1 {
+        let local = |d: &Destination| !d.removed && !d.unscheduled && d.method == Method::Local;
+        if ip.ttl <= 1 && !self.site.services[index].destinations.iter().any(local) {
             return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
         }
         let Some(id) = self.schedule(case, index, &tuple)? else {
@@ -181,6 +182,9 @@ impl Model {
         };
         let service = &self.site.services[index];
         let to = service.destinations.iter().find(|d| d.id == id).ok_or("an unknown destination")?.clone();
+        if ip.ttl <= 1 && to.method != Method::Local {
+            return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
+        }
         let connection = Connection {
             service: index,
             destination: id,
@@ -212,7 +216,7 @@ impl Model {
                 })
             };
             match choice {
-                Choice::Must(Some(id)) if taken(id) => excluded.push(id),
+                Choice::Must(Some(id)) if case.ip.ttl > 1 && taken(id) => excluded.push(id),
                 Choice::Must(None) if in_use == excluded.is_empty() => {
                     return Err(format!("none may be used, because of {excluded:?}"));
                 }
@@ -221,6 +225,10 @@ impl Model {
                     return match case.verdict.destination {
                         Some(id) if legal.contains(&id) && !taken(id) => Ok(Some(id)),
                         None if in_use && legal.iter().any(|id| taken(*id)) => Ok(None),
+                        None if case.ip.ttl <= 1 => {
+                            let real = |d: &&Destination| d.method != Method::Local && legal.contains(&d.id);
+                            Ok(service.destinations.iter().find(real).map(|d| d.id))
+                        }
                         None if none && case.verdict.service.is_some() => Ok(None),
                         _ => Err(format!("only one of {legal:?} may be chosen")),
                     };
@@ -283,6 +291,7 @@ impl Model {
     fn onward(&mut self, case: &Case<'_>, index: usize, to: &Destination) -> Outcome {
         let ip = case.ip;
         if to.method == Method::Local {
+            self.tally.packet(index, to.id, false, ip.len);
             return Outcome::End(&[Reason::LocalNode]);
         }
         let Some(way) = self.way(to.addr) else { return Outcome::End(&[Reason::NoRoute]) };
