@@ -21,11 +21,9 @@ use crate::environment::Environment;
 use crate::ids::{DestKey, Fresh, Ids};
 use crate::network;
 use carriage::Carriage;
-use sheave_pipeline::ids::{DestId, ServiceId};
+use sheave_pipeline::ids::{DestId, Generation, ServiceId};
 use sheave_pipeline::scheduler::{HashKey, Tables};
-use sheave_pipeline::snapshot::{Method, SchedulerKind, Snapshot, SnapshotBuilder};
-use sheave_proto::config;
-use sheave_proto::wire::flow::Proto;
+use sheave_pipeline::snapshot::{Intent, Method, SchedulerKind, Snapshot, SnapshotBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::{Plain, Terms, plain_services, real_keys};
 
@@ -68,6 +66,15 @@ struct Pool {
     version: u16,
 }
 
+/// What is to be known of a destination at the next compilation.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// It is taken out of service.
+    out: bool,
+    /// It takes connections, as far as its health and its limits allow.
+    serves: bool,
+}
+
 /// Makes snapshots, one after the other, whose numbers are stable.
 #[derive(Debug, Clone, Default)]
 pub struct Compiler {
@@ -81,6 +88,12 @@ pub struct Compiler {
     /// Kept before, without connections now: the next compilation leaves them out.
     retired: BTreeSet<DestKey>,
     fresh: Fresh,
+    /// By what terms each destination was wanted last.
+    standings: BTreeMap<DestKey, Standing>,
+    /// Drained, and templates still bring their clients to them.
+    honoured: BTreeSet<DestId>,
+    /// The lives that were told to end with a reset.
+    reset: BTreeMap<DestKey, Generation>,
     /// Of the last snapshot: they take longest to make, and mostly stay as they are.
     tables: Tables,
 }
@@ -146,6 +159,22 @@ impl Compiler {
         !self.retired.is_empty()
     }
 
+    /// Ends the life of a destination's connections, which are told so with a reset: the next compilation says so.
+    /// `false` when there is no such destination.
+    pub fn reset(&mut self, id: DestId) -> bool {
+        let Some(key) = self.ids.key_of(id) else { return false };
+        let ended = self.ids.renew(&key);
+        ended.map(|ended| self.reset.insert(key, ended)).is_some()
+    }
+
+    /// Which drained destinations templates still bring their clients to. Returns whether these are others than
+    /// before: then compile again.
+    pub fn honour(&mut self, honoured: BTreeSet<DestId>) -> bool {
+        let changed = self.honoured != honoured;
+        self.honoured = honoured;
+        changed
+    }
+
     /// How many destinations are kept for their connections only.
     pub fn kept(&self) -> usize {
         self.kept.len()
@@ -159,6 +188,7 @@ impl Compiler {
     ) -> Result<Snapshot, CompileError> {
         let services = plain_services(desired)?;
         self.number(&services, epoch)?;
+        self.stand(&services);
         let links = network::links(desired, environment);
         let mut builder = SnapshotBuilder::new(epoch);
         builder.hash_key(HashKey::of(&desired.config().director.hash_key));
@@ -183,6 +213,32 @@ impl Compiler {
         Ok(snapshot)
     }
 
+    /// Takes note of what is wanted of each destination. One that is taken out of service loses its connections, as if
+    /// it were removed, and they stay lost when it comes back.
+    fn stand(&mut self, services: &[Plain<'_>]) {
+        let before = std::mem::take(&mut self.standings);
+        self.fresh.recovered.clear();
+        for service in services {
+            let Some(id) = self.ids.service(&service.model.name) else { continue };
+            for wanted in service.all() {
+                let (key, terms) = (wanted.key(id), wanted.terms);
+                let standing = Standing {
+                    out: terms.intent == Intent::Maint,
+                    serves: terms.intent == Intent::Ready && terms.weight > 0,
+                };
+                let was = before.get(&key);
+                if standing.out && !service.keeps() && !was.is_some_and(|was| was.out) {
+                    self.ids.renew(&key);
+                }
+                if standing.serves && was.is_some_and(|was| !was.serves) {
+                    self.fresh.recovered.extend(self.ids.held(&key).map(|(id, _)| id));
+                }
+                self.standings.insert(key, standing);
+            }
+        }
+        self.reset.retain(|key, _| self.standings.contains_key(key));
+    }
+
     /// Settles every number, and which removed destinations are kept.
     fn number(&mut self, services: &[Plain<'_>], epoch: u64) -> Result<(), Exhausted> {
         let listens = services.iter().map(|s| (s.model.name.as_str(), &s.model.listens[..])).collect();
@@ -190,22 +246,19 @@ impl Compiler {
         let ids = services.iter().map(|s| self.ids.service(&s.model.name));
         let services: BTreeMap<u16, &Plain<'_>> =
             ids.zip(services).filter_map(|(id, service)| Some((id?.0, service))).collect();
-        let mut wanted: BTreeSet<DestKey> = services
-            .iter()
-            .flat_map(|(id, service)| service.destinations.iter().map(|d| d.key(ServiceId(*id))))
-            .collect();
+        let mut wanted: BTreeSet<DestKey> =
+            services.iter().flat_map(|(id, service)| service.all().map(|d| d.key(ServiceId(*id)))).collect();
         self.ids.follow_ports(&wanted, services.iter().map(|(id, s)| (*id, s.model.port())).collect());
         let mut tunnels = std::mem::take(&mut self.tunnels);
         for (id, service) in &services {
-            tunnels.extend(service.destinations.iter().map(|d| (d.key(ServiceId(*id)), d.carriage)));
+            tunnels.extend(service.all().map(|d| (d.key(ServiceId(*id)), d.carriage)));
         }
         // UDP entries of a removed destination are dead at once, and so are all of a removed service.
         let retired = std::mem::take(&mut self.retired);
-        let keeps = |service: &&Plain<'_>| {
-            service.model.on_removal == config::OnRemoval::Keep && service.model.speaks(Proto::Tcp)
-        };
         let kept = |key: &&DestKey| {
-            !wanted.contains(key) && !retired.contains(key) && services.get(&key.service).is_some_and(keeps)
+            !wanted.contains(key)
+                && !retired.contains(key)
+                && services.get(&key.service).is_some_and(|s| s.keeps())
         };
         self.kept = self
             .ids

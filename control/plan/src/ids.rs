@@ -18,8 +18,10 @@ use crate::renamed::renamed;
 use serde::{Deserialize, Serialize};
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, Generation, ListenId, RealId, ServiceId};
+use sheave_pipeline::live::Live;
 use sheave_pipeline::snapshot::Method;
-use sheave_proto::config::Listen;
+use sheave_pipeline::{Snapshot, Time};
+use sheave_proto::config::{self, Listen};
 use sheave_proto::wire::flow::Proto;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -59,6 +61,16 @@ fn method_number(method: Method) -> u8 {
     }
 }
 
+/// A forwarding method in the words of the data path.
+pub(crate) fn method_of(forward: config::Forward) -> Method {
+    match forward {
+        config::Forward::Nat => Method::Nat,
+        config::Forward::Dr => Method::DirectRoute,
+        config::Forward::Tun => Method::Tunnel,
+        config::Forward::Local => Method::Local,
+    }
+}
+
 /// All numbers in use and at rest. To be stored and read back as a whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ids {
@@ -82,6 +94,21 @@ pub struct Fresh {
     pub services: Vec<ServiceId>,
     /// Destinations.
     pub destinations: Vec<DestId>,
+    /// Destinations that had their numbers before and take connections again, which they did not for a while.
+    pub recovered: Vec<DestId>,
+}
+
+impl Fresh {
+    /// Begins the live state of new and recovered destinations, before workers see the snapshot: those of a service
+    /// with a slow start that was there before grow to their weight from `now` on.
+    pub fn begin(&self, snapshot: &Snapshot, live: &Live, now: Time) {
+        for id in self.destinations.iter().chain(&self.recovered) {
+            let Some(service) = snapshot.destination(*id).map(|d| d.service) else { continue };
+            let slow = snapshot.service(service).is_some_and(|s| s.slow_start.0 > 0)
+                && !self.services.contains(&service);
+            live.destination(*id).begin(slow.then_some(now));
+        }
+    }
 }
 
 impl Ids {
@@ -150,6 +177,36 @@ impl Ids {
         let number = self.destinations.get(key)?;
         let generation = self.generations.get(usize::from(number)).copied().unwrap_or_default();
         Some((DestId(number), Generation(generation)))
+    }
+
+    /// The number of a destination of the configuration.
+    pub fn destination_of(
+        &self,
+        service: &config::Service,
+        destination: &config::Destination,
+    ) -> Option<DestId> {
+        let config::DestAddr { addr, port } = service.full_address(&destination.address);
+        let method = method_of(service.forward_of(destination));
+        self.destination(self.service(&service.name)?, addr, port, method).map(|(id, _)| id)
+    }
+
+    /// The number of a service's sorry server.
+    pub fn sorry_of(&self, service: &config::Service) -> Option<DestId> {
+        self.destination_of(service, &service.sorry?.destination())
+    }
+
+    /// Begins another life of a destination: entries of the one before are dead. Returns the life that ended.
+    pub(crate) fn renew(&mut self, key: &DestKey) -> Option<Generation> {
+        let number = self.destinations.get(key)?;
+        let generation = self.generations.get_mut(usize::from(number))?;
+        let before = Generation(*generation);
+        *generation = generation.wrapping_add(1);
+        Some(before)
+    }
+
+    /// The key of a destination.
+    pub(crate) fn key_of(&self, id: DestId) -> Option<DestKey> {
+        self.destinations.iter().find(|(_, number)| *number == id.0).map(|(key, _)| *key)
     }
 
     pub(crate) fn destinations(&self) -> impl Iterator<Item = &DestKey> {

@@ -225,6 +225,9 @@ pub struct DestinationStatus {
     pub intent: Intent,
     /// Whether it is given connections.
     pub state: DestinationState,
+    /// While it grows to its weight after it was added or has recovered: the part of it that counts now, up to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<f64>,
     /// How its drain goes, while it is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,

@@ -335,7 +335,7 @@ fn responses_stand_on_the_line_as_documented() {
 
 #[test]
 fn several_errors_travel_together() {
-    let text = "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nsloppy = true\nweight = 1\n";
+    let text = "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nhelper = \"ftp\"\nweight = 1\n";
     let source = ConfigSource::Toml { text: text.to_owned(), file: "d.toml".to_owned() };
     let reply = ErrorReply::from(source.resolve().unwrap_err());
     assert_eq!(reply.first.code, ErrorCode::Invalid, "an invalid key stands before what is not supported");
@@ -350,7 +350,7 @@ fn several_errors_travel_together() {
     let [first, second] = lines[..] else { panic!("{said}") };
     assert_eq!(
         first,
-        "error: d.toml:3: service 198.18.0.1:80/tcp: sloppy is not supported yet: leave it out"
+        "error: d.toml:3: service 198.18.0.1:80/tcp: helper ftp is not supported yet: leave it out"
     );
     let unknown =
         "error: d.toml:4: service 198.18.0.1:80/tcp: key \"weight\" is not known: remove it, or use";

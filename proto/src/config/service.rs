@@ -266,6 +266,14 @@ pub struct Sorry {
     pub forward: Option<Forward>,
 }
 
+impl Sorry {
+    /// The same as a destination, with every other setting at its default.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        Destination { forward: self.forward, ..Destination::new(self.address) }
+    }
+}
+
 /// A destination: a real server as a member of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]

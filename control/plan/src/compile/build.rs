@@ -30,6 +30,9 @@ impl Compiler {
             let dest = self.destination(builder, wanted.key(id), wanted.terms, listens, links);
             members.extend(dest.map(|dest| (dest, wanted.terms.weight)));
         }
+        let sorry = service
+            .sorry
+            .and_then(|sorry| self.destination(builder, sorry.key(id), sorry.terms, listens, links));
         let pool = members.iter().map(|(dest, _)| *dest).collect();
         let pool_version = self.pool_version(id, service.scheduler, members);
         let timeouts = service.timeouts;
@@ -47,8 +50,11 @@ impl Compiler {
                 pool,
                 pool_version,
                 backup_below: service.model.backup_below.get(),
-                sorry: None,
-                slow_start: Seconds(0),
+                sorry,
+                slow_start: service.model.slow_start.map_or(Seconds(0), |s| {
+                    // 12 h at most, which fits.
+                    Seconds(u16::try_from(s.as_secs()).unwrap_or(u16::MAX))
+                }),
                 mss_clamp: clamp(service.model.mss_clamp),
                 sloppy: service.model.sloppy,
             },
@@ -95,6 +101,8 @@ impl Compiler {
                 intent: terms.intent,
                 health: Health::Up,
                 backup: terms.backup,
+                honours_templates: self.honoured.contains(&id),
+                reset: self.reset.get(&key).copied(),
                 method,
                 generation,
                 real,

@@ -3,11 +3,12 @@
 use super::CompileError;
 use super::carriage::Carriage;
 use crate::desired::Desired;
-use crate::ids::{DestKey, RealKey};
+use crate::ids::{DestKey, RealKey, method_of};
 use sheave_pipeline::ids::ServiceId;
 use sheave_pipeline::scheduler::{HashOptions, TableSize};
 use sheave_pipeline::snapshot::{Draws, Intent, Limits, Method, SchedulerKind};
 use sheave_proto::config;
+use sheave_proto::wire::flow::Proto;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -18,6 +19,19 @@ pub(super) struct Plain<'a> {
     pub(super) timeouts: config::Timeouts,
     pub(super) scheduler: SchedulerKind,
     pub(super) destinations: Vec<Wanted>,
+    pub(super) sorry: Option<Wanted>,
+}
+
+impl Plain<'_> {
+    /// Its destinations, the sorry server too.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Wanted> {
+        self.destinations.iter().chain(&self.sorry)
+    }
+
+    /// Whether connections of a destination that is taken out go on.
+    pub(super) fn keeps(&self) -> bool {
+        self.model.on_removal == config::OnRemoval::Keep && self.model.speaks(Proto::Tcp)
+    }
 }
 
 /// A destination with its defaults filled in.
@@ -60,16 +74,17 @@ pub(super) fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, Compil
 }
 
 fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Plain<'a>> {
-    let destinations = service.destinations.iter().map(|destination| {
+    let wanted = |destination: &config::Destination| {
         let config::DestAddr { addr, port } = service.full_address(&destination.address);
-        let method = method(service.forward_of(destination));
+        let method = method_of(service.forward_of(destination));
         Wanted { addr, port, method, terms: terms(destination), carriage: Carriage::of(service, destination) }
-    });
+    };
     Some(Plain {
         model: service,
         timeouts: config.timeouts_of(service),
         scheduler: scheduler(service)?,
-        destinations: destinations.collect(),
+        destinations: service.destinations.iter().map(wanted).collect(),
+        sorry: service.sorry.map(|sorry| wanted(&sorry.destination())),
     })
 }
 
@@ -87,15 +102,6 @@ fn terms(destination: &config::Destination) -> Terms {
             config::Intent::Maint => Intent::Maint,
         },
         backup: destination.backup,
-    }
-}
-
-fn method(forward: config::Forward) -> Method {
-    match forward {
-        config::Forward::Nat => Method::Nat,
-        config::Forward::Dr => Method::DirectRoute,
-        config::Forward::Tun => Method::Tunnel,
-        config::Forward::Local => Method::Local,
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::*;
 
-const NAT: &str = "use nat, dr or tun";
 const OUT: &str = "leave it out";
 
 /// The keys of a service on 198.18.0.1:80/tcp that ask for the feature, and how they are refused, if they are:
@@ -39,14 +38,14 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
     ("pmtu-discovery = true", None),
     ("pmtu-discovery = false", None),
     ("helper = 'ftp'", Some(("helper ftp is", OUT))),
-    ("sorry = { address = '198.19.0.9' }", Some(("sorry is", OUT))),
+    ("sorry = { address = '198.19.0.9' }", None),
     ("backup-below = 1", None),
     ("backup-below = 2", None),
-    ("slow-start = '30s'", Some(("slow-start is", OUT))),
+    ("slow-start = '30s'", None),
     ("on-removal = 'keep'", None),
     ("forward = 'dr'", None),
     ("forward = 'tun'", None),
-    ("forward = 'local'", Some(("forward local is", NAT))),
+    ("forward = 'local'", None),
 ];
 
 /// The same of what a service listens on.
@@ -63,12 +62,12 @@ const LISTEN: &[(&str, Option<(&str, &str)>)] = &[
 const DESTINATION: &[(&str, Option<(&str, &str)>)] = &[
     ("forward = 'dr'", None),
     ("forward = 'tun'\ntunnel = 'ipip'", None),
-    ("forward = 'local'", Some(("forward local is", NAT))),
+    ("forward = 'local'", None),
     ("forward = 'tun'\ntunnel = 'gre'", None),
     ("forward = 'tun'\ntunnel = 'gue'", None),
     ("state = 'ready'", None),
-    ("state = 'drain'", Some(("state drain is", OUT))),
-    ("state = 'maint'", Some(("state maint is", OUT))),
+    ("state = 'drain'", None),
+    ("state = 'maint'", None),
     ("backup = true", None),
     ("upper-threshold = 10", None),
     ("lower-threshold = 5\nupper-threshold = 10", None),

@@ -249,7 +249,7 @@ fn json_says_the_same_as_toml() {
 
 #[test]
 fn json_is_refused_in_the_same_words_without_lines() {
-    let text = "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nsloppy = true\nweight = 1\n";
+    let text = "[[service]]\nlisten = \"198.18.0.1:80/tcp\"\nhelper = \"ftp\"\nweight = 1\n";
     let table: toml::Table = text.parse().unwrap();
     let json = serde_json::to_value(table).unwrap();
     let errors = Config::from_json(&json).unwrap_err();

@@ -4,8 +4,7 @@
 
 use super::super::error::{ConfigError, ConfigErrorKind, Place, Spot};
 use super::super::model::{Config, Director, Flood, Interface};
-use super::super::service::{Destination, Service};
-use super::super::words::{Forward, Intent};
+use super::super::service::Service;
 use super::Check;
 
 /// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
@@ -23,14 +22,6 @@ const SERVICE: &[Later<Service>] = &[
     ("one-packet", LEAVE, |s| when(s.one_packet, "one-packet is")),
     ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
     ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
-    ("sorry", LEAVE, |s| when(s.sorry.is_some(), "sorry is")),
-    ("slow-start", LEAVE, |s| when(s.slow_start.is_some(), "slow-start is")),
-    ("forward", "use nat, dr or tun", |s| when(s.forward == Forward::Local, "forward local is")),
-];
-
-const DESTINATION: &[Later<Destination>] = &[
-    ("forward", "use nat, dr or tun", |d| when(d.forward == Some(Forward::Local), "forward local is")),
-    ("state", LEAVE, |d| when(d.state != Intent::Ready, &format!("state {} is", d.state))),
 ];
 
 const LEAVE: &str = "leave it out";
@@ -52,10 +43,6 @@ impl Check<'_> {
         }
         for (at, service) in config.services.iter().enumerate() {
             self.features(SERVICE, Spot::Service(at), service, || service.label());
-            for (of, destination) in service.destinations.iter().enumerate() {
-                let label = || service.destination_label(&destination.address);
-                self.features(DESTINATION, Spot::Destination(at, of), destination, label);
-            }
         }
     }
 
