@@ -2,9 +2,10 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use sheave_proto::api::ConnState;
+use sheave_proto::api::{ConnState, Deadline, Rest, Templates};
 use sheave_proto::config::{
-    DestAddr, Duration, Forward, Listen, OnRemoval, Scheduler, Timeout, ValueError, Weight,
+    BackupBelow, DestAddr, Draws, Duration, Forward, Listen, MhTable, OnRemoval, Scheduler, SchedulerFlag,
+    SlowStart, Timeout, ValueError, Weight,
 };
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -38,6 +39,12 @@ const DESTINATION_EDIT: &str = "\
 Examples:
   sheave destination edit web 198.19.1.11:8080 --weight 0      before maintenance
   sheave destination edit web 198.19.1.11:8080 --weight 3";
+
+const DRAIN: &str = "\
+Examples:
+  sheave drain web 198.19.1.11:8080 --wait                         until its last connection has ended
+  sheave drain web 198.19.1.11:8080 --deadline 5m --then reset
+  sheave ready web 198.19.1.11:8080                                calls it off";
 
 const CONNECTIONS: &str = "\
 Examples:
@@ -87,6 +94,16 @@ pub enum Verb {
     /// List, show, add, edit or remove destinations of a service
     #[command(subcommand)]
     Destination(DestinationVerb),
+    /// Let a destination finish: no new connections, and an end to those that it has
+    ///
+    /// Its state in the configuration becomes drain. With a deadline the connections that are left then go on or are
+    /// reset. What is said here beside the state does not outlive the director.
+    #[command(after_help = DRAIN)]
+    Drain(DrainArgs),
+    /// Let a destination serve again after drain or maint
+    Ready(DestinationName),
+    /// Take a destination out of service: its connections go by the service's on-removal, and do not come back
+    Maint(DestinationName),
     /// Replace the whole configuration by a file, at once; connections that are not concerned go on
     ///
     /// Prints what changes: + is new, - goes, ~ stays and changes, ! waits for the next start of the director.
@@ -205,6 +222,24 @@ pub enum ServiceVerb {
 /// Settings of a service; what is not given stays as it is, or at its default for a new one.
 #[derive(Debug, Args)]
 pub struct ServiceSettings {
+    /// A variant of the scheduler; may be given more than once, and replaces those before
+    #[arg(long, value_name = "FLAG", value_parser = words(SchedulerFlag::ALL, SchedulerFlag::as_str))]
+    pub scheduler_flag: Vec<SchedulerFlag>,
+    /// mh: slots of the table [default: 65537]
+    #[arg(long, value_name = "SLOTS", value_parser = number::<MhTable>)]
+    pub mh_table: Option<MhTable>,
+    /// random: how many destinations are drawn [default: 2]
+    #[arg(long, value_name = "N", value_parser = number::<Draws>)]
+    pub draws: Option<Draws>,
+    /// Where connections go when no destination can take them: ADDRESS or ADDRESS:PORT, by the service's method
+    #[arg(long, value_name = "ADDRESS")]
+    pub sorry: Option<DestAddr>,
+    /// Backup destinations are used while fewer others than this are usable [default: 1]
+    #[arg(long, value_name = "N", value_parser = number::<BackupBelow>)]
+    pub backup_below: Option<BackupBelow>,
+    /// How long a new or recovered destination takes to grow to its weight [default: no time]
+    #[arg(long, value_name = "DURATION")]
+    pub slow_start: Option<SlowStart>,
     /// How destinations are chosen: rr, wrr, lc, wlc, ... [default: wlc]
     #[arg(long, short, value_parser = words(Scheduler::ALL, Scheduler::as_str))]
     pub scheduler: Option<Scheduler>,
@@ -280,6 +315,38 @@ pub struct DestinationSettings {
     /// Its forwarding method [default: the service's]
     #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]
     pub forward: Option<Forward>,
+    /// It is overloaded from so many connections on; 0 is never [default: 0]
+    #[arg(long, value_name = "N")]
+    pub upper_threshold: Option<u32>,
+    /// It no longer is below so many; 0 is three quarters of the upper [default: 0]
+    #[arg(long, value_name = "N")]
+    pub lower_threshold: Option<u32>,
+    /// It never gets more connections than this; 0 is no limit [default: 0]
+    #[arg(long, value_name = "N")]
+    pub connection_limit: Option<u32>,
+    /// Whether it waits until others are missing [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub backup: Option<bool>,
+}
+
+/// What to drain, and how.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Which.
+    #[command(flatten)]
+    pub name: DestinationName,
+    /// When it ends at the latest, from now [default: when its last connection has ended]
+    #[arg(long, value_name = "DURATION")]
+    pub deadline: Option<Deadline>,
+    /// What becomes of the connections that are left at the deadline [default: keep]
+    #[arg(long, value_name = "WHAT", requires = "deadline", value_parser = words(Rest::ALL, Rest::as_str))]
+    pub then: Option<Rest>,
+    /// What persistence templates of it still do [default: ignore]
+    #[arg(long, value_name = "WHAT", value_parser = words(Templates::ALL, Templates::as_str))]
+    pub templates: Option<Templates>,
+    /// Print how it goes, until it is over
+    #[arg(long, short)]
+    pub wait: bool,
 }
 
 /// Which connections, and how many.
@@ -316,6 +383,12 @@ pub enum ConfigVerb {
 fn weight(text: &str) -> Result<Weight, String> {
     let number: u32 = text.parse().map_err(|_| "not a whole number from 0 on".to_owned())?;
     Weight::try_from(number).map_err(|error| error.to_string())
+}
+
+/// A bounded number, by the reader of the configuration's values.
+fn number<T: TryFrom<u32, Error = ValueError>>(text: &str) -> Result<T, String> {
+    let number: u32 = text.parse().map_err(|_| "not a whole number from 0 on".to_owned())?;
+    T::try_from(number).map_err(|error| error.to_string())
 }
 
 /// The words of a vocabulary, for help and completions too.

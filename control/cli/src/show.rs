@@ -3,8 +3,9 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sheave_pipeline::Reason;
 use sheave_proto::api::{
-    Change, ConfigShown, ConnectionPage, Counter, CounterKind, CountersReport, DestinationStatus, Event,
-    NeighboursReport, ServiceStatus, Stats, StatsReport, Status, UnixTime, WorkerStatus, WorkersReport,
+    Change, ConfigShown, ConnectionPage, Counter, CounterKind, CountersReport, DestinationStatus,
+    DrainStatus, Event, NeighboursReport, ServiceStatus, Stats, StatsReport, Status, UnixTime, WorkerStatus,
+    WorkersReport,
 };
 use sheave_proto::config::Listen;
 use std::fmt::Write;
@@ -143,8 +144,17 @@ pub(crate) fn service(s: &ServiceStatus) -> String {
         s.timeouts.tcp_fin,
         s.timeouts.udp
     );
-    if let Some(interface) = &s.interface {
-        let _ = writeln!(text, "  interface   {interface}");
+    let flags: Vec<&str> = s.scheduler_flags.iter().map(|flag| flag.as_str()).collect();
+    let more = [
+        ("flags", (!flags.is_empty()).then(|| flags.join(", "))),
+        ("sorry", s.sorry.map(|sorry| sorry.address.to_string())),
+        ("slow-start", s.slow_start.map(|time| time.to_string())),
+        ("interface", s.interface.clone()),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            let _ = writeln!(text, "  {name:<11} {value}");
+        }
     }
     text + "\n" + &destinations(&s.destinations)
 }
@@ -163,7 +173,7 @@ pub(crate) fn destinations(destinations: &[DestinationStatus]) -> String {
                 d.address.to_string(),
                 d.forward.to_string(),
                 d.weight.to_string(),
-                d.state.to_string(),
+                destination_state(d),
                 d.active.to_string(),
                 d.inactive.to_string(),
                 d.stats.totals.conns.to_string(),
@@ -171,6 +181,17 @@ pub(crate) fn destinations(destinations: &[DestinationStatus]) -> String {
         );
     }
     lines(&t)
+}
+
+/// Whether it is given connections, and how far it is on its way in or out.
+fn destination_state(d: &DestinationStatus) -> String {
+    match (d.slow_start, &d.drain) {
+        (_, Some(DrainStatus { deadline: Some(deadline), .. })) => {
+            format!("{} until {}", d.state, clock(*deadline))
+        }
+        (Some(share), None) => format!("{} {:.0} %", d.state, share * 100.0),
+        _ => d.state.to_string(),
+    }
 }
 
 pub(crate) fn changes(changes: &[Change]) -> String {

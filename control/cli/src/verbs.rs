@@ -1,8 +1,8 @@
 //! From verbs to operations: asks the director, hands the answer to `show`.
 
 use crate::args::{
-    Cli, ConfigVerb, ConnectionArgs, DestinationName, DestinationSettings, DestinationVerb, ServiceSettings,
-    ServiceVerb, Verb,
+    Cli, ConfigVerb, ConnectionArgs, DestinationName, DestinationSettings, DestinationVerb, DrainArgs,
+    ServiceSettings, ServiceVerb, Verb,
 };
 use crate::client::Client;
 use crate::client::Result;
@@ -15,10 +15,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use sheave_proto::api::{
     Applied, ConfigShown, ConfigSource, ConnectionFilter, ConnectionPage, CountersReport, DestinationList,
-    NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status, Subscribed,
-    WorkersReport,
+    Drain, EventBody, NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status,
+    Subscribed, WorkersReport,
 };
-use sheave_proto::config::{Destination, DestinationPatch, Service, ServicePatch, TimeoutsPatch, Weight};
+use sheave_proto::config::{
+    Destination, DestinationPatch, Intent, Service, ServicePatch, Sorry, TimeoutsPatch,
+};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +40,9 @@ pub(crate) fn run(cli: &Cli) -> Result {
         Verb::Status => session.ask(Op::StatusShow, |a: &Status| show::status(a)),
         Verb::Service(verb) => session.service(verb),
         Verb::Destination(verb) => session.destination(verb),
+        Verb::Drain(args) => session.drain(args),
+        Verb::Ready(name) => session.intend(name, Intent::Ready),
+        Verb::Maint(name) => session.intend(name, Intent::Maint),
         Verb::Apply { file, dry_run } => session.apply(file, *dry_run),
         Verb::Reload => session.change(Op::ConfigReload),
         Verb::Stats { service, watch } => session.stats(service.as_deref(), *watch),
@@ -123,17 +128,12 @@ impl Session<'_> {
                 }),
             DestinationVerb::Show(name) => self.show_destination(name),
             DestinationVerb::Add { name, settings } => {
-                let destination = Destination {
-                    weight: settings.weight.unwrap_or(Weight::ONE),
-                    forward: settings.forward,
-                    ..Destination::new(name.address)
-                };
+                let mut destination = Destination::new(name.address);
+                destination_patch(settings).apply(&mut destination);
                 self.change(Op::DestinationAdd { service: name.service.clone(), destination })
             }
             DestinationVerb::Edit { name, settings } => {
-                let DestinationSettings { weight, forward } = *settings;
-                let patch =
-                    DestinationPatch { weight, forward: forward.map(Some), ..DestinationPatch::default() };
+                let patch = destination_patch(settings);
                 something_to_change(
                     patch.is_empty(),
                     &format!("destination {}", name.address),
@@ -149,7 +149,50 @@ impl Session<'_> {
         }
     }
 
+    /// Says what a destination is to do.
+    fn intend(&self, name: &DestinationName, state: Intent) -> Result {
+        let patch = DestinationPatch { state: Some(state), ..DestinationPatch::default() };
+        self.change(Op::DestinationSet { service: name.service.clone(), address: name.address, patch })
+    }
+
+    fn drain(&self, args: &DrainArgs) -> Result {
+        let (name, default) = (&args.name, Drain::default());
+        let drain = Drain {
+            deadline: args.deadline,
+            then: args.then.unwrap_or(default.then),
+            templates: args.templates.unwrap_or(default.templates),
+        };
+        let op = Op::DestinationDrain { service: name.service.clone(), address: name.address, drain };
+        if !args.wait {
+            return self.change(op);
+        }
+        // Listening first: nothing of it is missed.
+        let (which, mut listener) = (self.named_destinations(name)?, self.client()?);
+        let _: Subscribed = listener.call(Op::EventsSubscribe { since: None })?;
+        self.change(op)?;
+        while let Some(event) = listener.next_event()? {
+            let (service, address, over) = match &event.body {
+                EventBody::DrainProgress { service, address, .. } => (service, address, false),
+                EventBody::DrainFinished { service, address, .. } => (service, address, true),
+                _ => continue,
+            };
+            if which.destinations.iter().any(|d| d.service == *service && d.address == *address) {
+                line(&if self.cli.json { to_json(&event) } else { show::event(&event) })?;
+                if over {
+                    return Ok(());
+                }
+            }
+        }
+        let wrong = "the director ended the connection";
+        Err(ExitError::new(Code::Unreachable, "drain", wrong, "see its log, and 'sheave destination list'"))
+    }
+
     fn show_destination(&self, name: &DestinationName) -> Result {
+        let list = self.named_destinations(name)?;
+        self.print(&list, |list| show::destinations(&list.destinations))
+    }
+
+    fn named_destinations(&self, name: &DestinationName) -> Result<DestinationList> {
         let op = Op::DestinationList { service: Some(name.service.clone()) };
         let mut list: DestinationList = self.client()?.call(op)?;
         list.destinations.retain(|d| {
@@ -161,7 +204,7 @@ impl Session<'_> {
             let remedy = format!("see 'sheave destination list {}'", name.service);
             return Err(ExitError::new(Code::NotFound, object, "there is no such object", remedy));
         }
-        self.print(&list, |list| show::destinations(&list.destinations))
+        Ok(list)
     }
 
     fn apply(&self, file: &Path, dry_run: bool) -> Result {
@@ -253,11 +296,19 @@ impl Session<'_> {
 }
 
 fn patch(settings: &ServiceSettings) -> ServicePatch {
-    let ServiceSettings { scheduler, forward, on_removal, .. } = *settings;
+    let ServiceSettings { scheduler, forward, on_removal, mh_table, draws, backup_below, slow_start, .. } =
+        *settings;
+    let flags = &settings.scheduler_flag;
     ServicePatch {
         scheduler,
+        scheduler_flags: (!flags.is_empty()).then(|| flags.iter().copied().collect()),
+        mh_table: mh_table.map(Some),
+        draws: draws.map(Some),
         forward,
         on_removal,
+        sorry: settings.sorry.map(|address| Some(Sorry { address, forward: None })),
+        backup_below,
+        slow_start: slow_start.map(Some),
         interface: settings.interface.clone().map(Some),
         timeouts: TimeoutsPatch {
             tcp: settings.tcp_timeout.map(Some),
@@ -265,6 +316,20 @@ fn patch(settings: &ServiceSettings) -> ServicePatch {
             udp: settings.udp_timeout.map(Some),
         },
         ..ServicePatch::default()
+    }
+}
+
+fn destination_patch(settings: &DestinationSettings) -> DestinationPatch {
+    let DestinationSettings { weight, forward, upper_threshold, lower_threshold, connection_limit, backup } =
+        *settings;
+    DestinationPatch {
+        weight,
+        forward: forward.map(Some),
+        upper_threshold,
+        lower_threshold,
+        connection_limit,
+        backup,
+        ..DestinationPatch::default()
     }
 }
 

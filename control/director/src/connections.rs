@@ -109,7 +109,8 @@ fn connection(
         service: Some(service.name.clone()),
         forward: match destination.method {
             Method::Nat => Forward::Nat,
-            Method::DirectRoute | Method::Local => Forward::Dr,
+            Method::DirectRoute => Forward::Dr,
+            Method::Local => Forward::Local,
             Method::Tunnel => Forward::Tun,
         },
         state: state(entry.state),

@@ -86,6 +86,7 @@ impl Control {
         director.now = clock.now();
         director.reconcile();
         director.refresh();
+        director.follow_drains(None);
         Ok(())
     }
 

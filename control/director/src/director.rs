@@ -19,7 +19,7 @@ use crate::resolve::Resolver;
 use crate::serving::Serving;
 use crate::stats::Statistics;
 use sheave_pipeline::{Snapshot, Time};
-use sheave_plan::{Action, Compiler, Desired, Environment, Kind, Plan, Sweeps};
+use sheave_plan::{Action, Compiler, Desired, Drains, Environment, Kind, Plan, Sweeps};
 use sheave_proto::api::{Applied, ErrorCode, ErrorItem, ErrorReply, EventBody, UnixTime};
 use sheave_proto::config::{self, Mode};
 use sheave_table::Reader;
@@ -34,6 +34,7 @@ const REFRESH_NEIGHBOURS: u64 = 20 * Time::SECOND;
 /// Messages of workers taken in one turn.
 const PUNTS: usize = 1024;
 
+mod drains;
 mod kernel;
 mod publication;
 mod upkeep;
@@ -58,6 +59,7 @@ pub(crate) struct Director {
     announcer: Announcer,
     sweeps: Sweeps,
     conflicts: Conflicts,
+    drains: Drains,
     /// What is published is no longer what the environment asks for.
     stale: bool,
     /// The numbers of services and destinations are newer than what is stored of them.
@@ -110,6 +112,7 @@ impl Director {
             current,
             sweeps: Sweeps::new(),
             conflicts: Conflicts::default(),
+            drains: Drains::default(),
             stale: true,
             ids_unstored: false,
             links_changed: false,
@@ -139,6 +142,7 @@ impl Director {
             self.limit_floods();
             self.store_ids();
             self.tell_of(&plan, origin);
+            self.follow_drains(None);
             if plan.changes.iter().any(|change| change.kind == Kind::Interface) {
                 self.reconcile();
             }

@@ -32,6 +32,7 @@ mod server;
 mod serving;
 mod show;
 mod socket;
+mod standing;
 mod stats;
 mod surroundings;
 mod wall;

@@ -81,9 +81,8 @@ impl Director {
             Op::ConfigShow => Response::ok(id, &show::config(self)),
             Op::StatsMark { service } => done(id, show::mark(self, service.as_deref())),
             Op::TimeoutsShow => Response::ok(id, &show::timeouts(self)),
-            Op::DestinationDrain { .. } | Op::StickyList(_) | Op::StickyClear { .. } => {
-                Response::error(id, not_yet(op))
-            }
+            Op::DestinationDrain { .. } => done(id, self.drain(op, ORIGIN)),
+            Op::StickyList(_) | Op::StickyClear { .. } => Response::error(id, not_yet(op)),
             Op::StatsShow { service } => done(id, show::stats(self, service.as_deref())),
             Op::ConnectionsList(filter) => done(id, connections::page(self, filter)),
             Op::NeighboursList => Response::ok(id, &show::neighbours(self)),

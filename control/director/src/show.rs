@@ -3,17 +3,16 @@
 use crate::director::{Director, shown};
 use crate::interfaces;
 use crate::serving::Interface;
-use crate::wall;
+use crate::{standing, wall};
 use sheave_pipeline::ids::{DestId, ServiceId};
-use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::{Reason, VerdictKind, counters as slots};
 use sheave_proto::api::{
-    ConfigShown, Counter, CounterKind, CountersReport, DestinationList, DestinationState, DestinationStats,
-    DestinationStatus, ErrorReply, FrameCounts, InterfaceStatus, Marked, NeighbourOrigin, NeighbourState,
-    NeighbourStatus, NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats, ServiceStatus,
-    Stats, StatsReport, Status, TimeoutsShown, WorkerStatus, WorkersReport,
+    ConfigShown, Counter, CounterKind, CountersReport, DestinationList, DestinationStats, DestinationStatus,
+    ErrorReply, FrameCounts, InterfaceStatus, Marked, NeighbourOrigin, NeighbourState, NeighbourStatus,
+    NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats, ServiceStatus, Stats,
+    StatsReport, Status, TimeoutsShown, WorkerStatus, WorkersReport,
 };
-use sheave_proto::config::{self, Destination, Forward, Scheduler, Service};
+use sheave_proto::config::{self, Destination, Scheduler, Service};
 use sheave_worker::{Lost, Stats as WorkerStats};
 use std::collections::BTreeMap;
 
@@ -40,8 +39,10 @@ pub(crate) fn status(director: &Director) -> Status {
     let config = director.desired.config();
     // Every connection under NAT has two entries; what is shown is connections.
     let live = &director.dataplane.shared.live;
+    let sorry = config.services.iter().filter_map(|s| director.compiler.ids().sorry_of(s));
     let connections = ids(director)
         .into_values()
+        .chain(sorry)
         .map(|id| u64::from(live.destination(id).active()) + u64::from(live.destination(id).inactive()))
         .sum();
     Status {
@@ -108,16 +109,12 @@ fn service_id(director: &Director, service: &Service) -> Option<ServiceId> {
     director.compiler.ids().service(&service.name)
 }
 
-fn destination_id(director: &Director, service: &Service, destination: &Destination) -> Option<DestId> {
-    let method = match service.forward_of(destination) {
-        Forward::Nat => Method::Nat,
-        Forward::Dr => Method::DirectRoute,
-        Forward::Tun => Method::Tunnel,
-        Forward::Local => return None,
-    };
-    let port = service.full_address(&destination.address).port;
-    let ids = director.compiler.ids();
-    ids.destination(service_id(director, service)?, destination.address.addr, port, method).map(|(id, _)| id)
+pub(crate) fn destination_id(
+    director: &Director,
+    service: &Service,
+    destination: &Destination,
+) -> Option<DestId> {
+    director.compiler.ids().destination_of(service, destination)
 }
 
 fn destination_status(
@@ -127,7 +124,8 @@ fn destination_status(
 ) -> DestinationStatus {
     let id = destination_id(director, service, destination);
     let live = id.map(|id| director.dataplane.shared.live.destination(id));
-    let quiesced = u32::from(destination.weight) == 0;
+    let state = standing::state(director, service, destination);
+    let slow_start = standing::slow_start(director, service, id);
     DestinationStatus {
         service: service.name.clone(),
         address: service.full_address(&destination.address),
@@ -139,10 +137,11 @@ fn destination_status(
         backup: destination.backup,
         connection_limit: destination.connection_limit,
         intent: destination.state,
-        drain: None,
+        slow_start,
+        drain: id.and_then(|id| director.drain_status(id)),
         upper_threshold: destination.upper_threshold,
         lower_threshold: destination.lower_threshold,
-        state: if quiesced { DestinationState::Quiesced } else { DestinationState::Up },
+        state,
         active: live.map_or(0, |l| u64::from(l.active())),
         inactive: live.map_or(0, |l| u64::from(l.inactive())),
         stats: id.map_or_else(Stats::default, |id| director.statistics.destination(id)),
@@ -152,6 +151,8 @@ fn destination_status(
 fn service_status(director: &Director, service: &Service) -> ServiceStatus {
     let destinations: Vec<DestinationStatus> =
         service.destinations.iter().map(|d| destination_status(director, service, d)).collect();
+    let sorry = director.compiler.ids().sorry_of(service);
+    let sorry = sorry.map(|id| director.dataplane.shared.live.destination(id));
     ServiceStatus {
         name: service.name.clone(),
         listen: service.listens.clone(),
@@ -173,8 +174,9 @@ fn service_status(director: &Director, service: &Service) -> ServiceStatus {
         slow_start: service.slow_start,
         interface: service.interface.clone(),
         on_removal: service.on_removal,
-        active: destinations.iter().map(|d| d.active).sum(),
-        inactive: destinations.iter().map(|d| d.inactive).sum(),
+        active: destinations.iter().map(|d| d.active).sum::<u64>() + sorry.map_or(0, |l| l.active().into()),
+        inactive: destinations.iter().map(|d| d.inactive).sum::<u64>()
+            + sorry.map_or(0, |l| l.inactive().into()),
         stats: service_stats(director, service),
         destinations,
     }

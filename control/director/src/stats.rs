@@ -172,11 +172,11 @@ mod tests {
         let (page_b, b) = CounterPage::with_writer(counters::PAGE_LEN);
         let mut s = Statistics::new(vec![page_a, page_b], Time(0));
         let id = ServiceId(3);
-        s.begin(&Fresh { services: vec![id], destinations: vec![] });
+        s.begin(&Fresh { services: vec![id], destinations: vec![], ..Fresh::default() });
         a.add(counters::service(id, Traffic::InPackets), 5);
         b.add(counters::service(id, Traffic::InPackets), 7);
         assert_eq!(s.service(id).totals.in_packets, 12);
-        s.begin(&Fresh { services: vec![id], destinations: vec![] });
+        s.begin(&Fresh { services: vec![id], destinations: vec![], ..Fresh::default() });
         a.add(counters::service(id, Traffic::InPackets), 1);
         assert_eq!((s.service(id).totals.in_packets, s.total().totals.in_packets), (1, 13));
     }
@@ -186,7 +186,7 @@ mod tests {
         let (page, writer) = CounterPage::with_writer(counters::PAGE_LEN);
         let mut s = Statistics::new(vec![page], Time(0));
         let (marked, other) = (ServiceId(1), ServiceId(2));
-        s.begin(&Fresh { services: vec![marked, other], destinations: vec![] });
+        s.begin(&Fresh { services: vec![marked, other], destinations: vec![], ..Fresh::default() });
         writer.add(counters::service(marked, Traffic::Conns), 5);
         assert_eq!(s.service(marked).since_mark, None);
         s.mark(&[marked], &[], false);
@@ -205,7 +205,7 @@ mod tests {
         let (page, writer) = CounterPage::with_writer(counters::PAGE_LEN);
         let mut s = Statistics::new(vec![page], Time(0));
         let id = ServiceId(0);
-        s.begin(&Fresh { services: vec![id], destinations: vec![] });
+        s.begin(&Fresh { services: vec![id], destinations: vec![], ..Fresh::default() });
         writer.add(counters::service(id, Traffic::Conns), 8000);
         s.sample(Time(Time::SECOND));
         assert_eq!(s.service(id).rates.cps, 0);

@@ -4,11 +4,14 @@ use super::report::{Names, Report};
 use crate::error::{Code, ExitError};
 use serde_json::{Value, json};
 use sheave_frame::{Burst, Frame, FrameId, FramePool, HEADROOM, PoolId, PortId};
+use sheave_pipeline::ids::DestId;
 use sheave_pipeline::snapshot::Snapshot;
 use sheave_pipeline::{Output, Pipeline, Resolve, Settings, Shared, Time, Verdict, counters};
-use sheave_plan::{CompileError, Compiler, Desired, Environment, Plan};
-use sheave_proto::api::{self, Applied, ErrorCode, ErrorReply, Op, PlanReport, Response, UnixTime};
-use sheave_proto::config::ConfigError;
+use sheave_plan::{CompileError, Compiler, Desired, Drains, Environment, Happening, Plan, Step};
+use sheave_proto::api::{
+    self, Applied, Drain, DrainEnd, ErrorCode, ErrorReply, Op, PlanReport, Response, UnixTime,
+};
+use sheave_proto::config::{ConfigError, DestAddr};
 use sheave_table::CounterPage;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -42,6 +45,7 @@ pub(super) struct Outcome {
 pub(super) struct Engine {
     desired: Desired,
     compiler: Compiler,
+    drains: Drains,
     snapshot: Snapshot,
     epoch: u64,
     names: Names,
@@ -69,6 +73,7 @@ impl Engine {
         let mut engine = Engine {
             desired,
             compiler,
+            drains: Drains::default(),
             snapshot: Snapshot::default(),
             epoch: 1,
             names: Names::default(),
@@ -79,7 +84,8 @@ impl Engine {
             burst: ManuallyDrop::new(Burst::with_capacity(1)),
             out: ManuallyDrop::new(Output::new()),
         };
-        engine.take(snapshot);
+        engine.take(Time(0), snapshot);
+        engine.follow_drains(Time(0), None);
         Ok(engine)
     }
 
@@ -93,7 +99,7 @@ impl Engine {
     pub(super) fn request(&mut self, now: Time, request: &api::Request, time: u64) -> Response {
         self.pass_time(now);
         let as_of = UnixTime::since_epoch(Duration::from_nanos(time));
-        match self.answer(&request.op, as_of) {
+        match self.answer(now, &request.op, as_of) {
             Ok(answer) => Response::ok(request.id.clone(), &answer),
             Err(error) => Response::error(request.id.clone(), error),
         }
@@ -139,7 +145,7 @@ impl Engine {
     }
 
     /// Either all of a change takes effect, or nothing.
-    fn answer(&mut self, op: &Op, as_of: UnixTime) -> Result<Value, ErrorReply> {
+    fn answer(&mut self, now: Time, op: &Op, as_of: UnixTime) -> Result<Value, ErrorReply> {
         let desired = match op {
             Op::ServiceAdd(_)
             | Op::ServiceSet { .. }
@@ -147,6 +153,7 @@ impl Engine {
             | Op::DestinationAdd { .. }
             | Op::DestinationSet { .. }
             | Op::DestinationRemove { .. }
+            | Op::DestinationDrain { .. }
             | Op::TimeoutsSet(_)
             | Op::ConfigApply(_)
             | Op::ConfigPlan(_) => self.desired.request(op)?,
@@ -170,12 +177,32 @@ impl Engine {
         self.epoch += 1;
         self.compiler = compiler;
         self.desired = desired;
-        self.take(snapshot);
+        self.take(now, snapshot);
+        let asked = match op {
+            Op::DestinationDrain { service, address, drain } => {
+                self.named_destination(service, address).map(|id| (id, *drain))
+            }
+            _ => None,
+        };
+        self.follow_drains(now, asked);
         Ok(json!(Applied { as_of, epoch: self.epoch, changes }))
     }
 
     /// What happens between frames: expiry, packets that have waited too long, kept destinations that are done.
     fn pass_time(&mut self, now: Time) {
+        while let Some(deadline) = self.drains.next_deadline().filter(|deadline| *deadline <= now) {
+            // What was due before it had ended by then.
+            self.pipeline.expire_due(deadline, &self.snapshot, &mut self.pool);
+            let live = &self.shared.live;
+            let steps = self.drains.advance(deadline, true, |id| live.destination(id).total());
+            let mut changed = self.compiler.honour(self.drains.honouring());
+            for Step { id, what, .. } in steps {
+                changed |= what == Happening::Finished(DrainEnd::Reset) && self.compiler.reset(id);
+            }
+            if changed {
+                self.compile_again(deadline);
+            }
+        }
         self.pipeline.expire_due(now, &self.snapshot, &mut self.pool);
         let live = &self.shared.live;
         let connections = |id| {
@@ -183,12 +210,30 @@ impl Engine {
             u64::from(live.active()) + u64::from(live.inactive())
         };
         if self.compiler.kept() > 0 && self.compiler.retire(self.epoch, connections) {
-            // A state that compiled before compiles again: nothing is numbered newly.
-            if let Ok(snapshot) = compile(&mut self.compiler, &self.desired, self.epoch + 1) {
-                self.epoch += 1;
-                self.take(snapshot);
-            }
+            self.compile_again(now);
         }
+    }
+
+    /// The same state, of which something beside the configuration has changed.
+    fn compile_again(&mut self, now: Time) {
+        // It compiled before, so it does again: nothing is numbered newly.
+        if let Ok(snapshot) = compile(&mut self.compiler, &self.desired, self.epoch + 1) {
+            self.epoch += 1;
+            self.take(now, snapshot);
+        }
+    }
+
+    fn follow_drains(&mut self, now: Time, asked: Option<(DestId, Drain)>) {
+        self.drains.follow(&self.desired, self.compiler.ids(), asked, now);
+        if self.compiler.honour(self.drains.honouring()) {
+            self.compile_again(now);
+        }
+    }
+
+    fn named_destination(&self, service: &str, address: &DestAddr) -> Option<DestId> {
+        let config = self.desired.config();
+        let service = &config.services[config.find_service(service)?];
+        self.compiler.ids().destination_of(service, &service.destinations[service.find_destination(address)?])
     }
 
     fn deliver(&mut self, out: &mut Vec<PortId>, send: &mut impl FnMut(PortId, &[u8])) {
@@ -205,7 +250,8 @@ impl Engine {
         self.out.punts.clear();
     }
 
-    fn take(&mut self, snapshot: Snapshot) {
+    fn take(&mut self, now: Time, snapshot: Snapshot) {
+        self.compiler.fresh().begin(&snapshot, &self.shared.live, now);
         self.names.learn(&snapshot);
         self.snapshot = snapshot;
     }

@@ -169,6 +169,8 @@ fn a_wrong_command_line_is_one_line_and_asks_nobody() {
         (&["destination", "add", "web", "198.19.1.11", "--forward", "masq"], "nat, dr, tun"),
         (&["destination", "add", "web", "198.19.1.11", "--weight", "2147483648"], "2147483648"),
         (&["service", "add", "198.18.0.100:80/tcp", "--scheduler", "best"], "rr, wrr, lc, wlc"),
+        (&["drain", "web", "198.19.1.11", "--then", "reset"], "--deadline"),
+        (&["service", "edit", "web", "--mh-table", "4094"], "65537"),
         (&["connections", "--state", "open"], "established"),
         (
             &["apply", "/nonexistent/new.toml"],

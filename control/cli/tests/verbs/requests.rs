@@ -3,8 +3,10 @@
 use crate::answers::{answer, reply, service};
 use crate::director::{Director, Place};
 use serde_json::Value;
-use sheave_proto::api::{ConfigSource, Op};
-use sheave_proto::config::{Destination, DestinationPatch, ServicePatch, TimeoutsPatch, Weight};
+use sheave_proto::api::{ConfigSource, Drain, Op, Rest, Templates};
+use sheave_proto::config::{
+    Destination, DestinationPatch, Intent, ServicePatch, Sorry, TimeoutsPatch, Weight,
+};
 
 /// Runs a verb with --json against a director that answers: it asks for `op` and nothing else.
 fn asks(name: &str, args: &[&str], op: &Op) {
@@ -92,6 +94,57 @@ fn verbs_that_change_a_destination() {
     asks("destination-edit", &["destination", "edit", "web", "198.19.1.11:8080", "--weight", "0"], &op);
     let op = Op::DestinationRemove { service, address };
     asks("destination-remove", &["destination", "remove", "web", "198.19.1.11:8080"], &op);
+}
+
+#[test]
+fn settings_of_limits_backups_and_schedulers() {
+    let mut full = service("198.18.0.100:80/tcp");
+    full.scheduler = "mh".parse().expect("a scheduler");
+    full.scheduler_flags = ["mh-port", "mh-fallback"].map(|flag| flag.parse().expect("a flag")).into();
+    full.mh_table = Some(4093.try_into().expect("a size"));
+    full.sorry = Some(Sorry { address: destination("198.19.1.9:81").address, forward: None });
+    full.backup_below = 2.try_into().expect("a number");
+    full.slow_start = Some("30s".parse().expect("a duration"));
+    let args = "service add 198.18.0.100:80/tcp -s mh --scheduler-flag mh-port --scheduler-flag mh-fallback \
+                --mh-table 4093 --sorry 198.19.1.9:81 --backup-below 2 --slow-start 30s";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    asks("service-add-scheduler", &args, &Op::ServiceAdd(Box::new(full)));
+    let limited = Destination {
+        upper_threshold: 90,
+        lower_threshold: 80,
+        connection_limit: 100,
+        backup: true,
+        ..destination("198.19.1.11")
+    };
+    let args = "destination add web 198.19.1.11 --upper-threshold 90 --lower-threshold 80 --connection-limit 100 \
+                --backup";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let op = Op::DestinationAdd { service: "web".into(), destination: limited };
+    asks("destination-add-limits", &args, &op);
+    let patch = DestinationPatch { backup: Some(false), ..DestinationPatch::default() };
+    let address = destination("198.19.1.11").address;
+    let op = Op::DestinationSet { service: "web".into(), address, patch };
+    asks("destination-edit-backup", &["destination", "edit", "web", "198.19.1.11", "--backup", "false"], &op);
+}
+
+#[test]
+fn states_of_a_destination() {
+    let address = destination("198.19.1.11:8080").address;
+    for (verb, state) in [("ready", Intent::Ready), ("maint", Intent::Maint)] {
+        let patch = DestinationPatch { state: Some(state), ..DestinationPatch::default() };
+        let op = Op::DestinationSet { service: "web".into(), address, patch };
+        asks(verb, &[verb, "web", "198.19.1.11:8080"], &op);
+    }
+    let drain = |drain| Op::DestinationDrain { service: "web".into(), address, drain };
+    asks("drain", &["drain", "web", "198.19.1.11:8080"], &drain(Drain::default()));
+    let full = Drain {
+        deadline: Some("5m".parse().expect("a duration")),
+        then: Rest::Reset,
+        templates: Templates::Honour,
+    };
+    let args = "drain web 198.19.1.11:8080 --deadline 5m --then reset --templates honour";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    asks("drain-full", &args, &drain(full));
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Director {
         tell(self.serving.steering.withdraw(&sets));
         self.epoch = snapshot.epoch;
         self.statistics.begin(self.compiler.fresh());
+        self.compiler.fresh().begin(&snapshot, &self.dataplane.shared.live, self.now);
         self.statistics.forget(&snapshot);
         self.dataplane.publisher.publish(Box::new(snapshot));
         tell(self.serving.steering.apply(&sets));

@@ -43,6 +43,7 @@ impl Director {
             self.reconcile();
         }
         self.announce();
+        self.advance_drains();
         if self.now >= self.next_sweep {
             self.next_sweep = self.now.after(SWEEP);
             self.sweep();
@@ -57,7 +58,9 @@ impl Director {
     /// When something is due next.
     pub(crate) fn next_due(&self) -> Time {
         let mut due = self.statistics.next_due().min(self.next_sweep).min(self.next_look);
-        for other in [self.announcer.next_due(), self.serving.next_due()].into_iter().flatten() {
+        for other in
+            [self.announcer.next_due(), self.serving.next_due(), self.drains.next_due()].into_iter().flatten()
+        {
             due = due.min(other);
         }
         if self.serving.closing() || self.dataplane.behind() {

@@ -1,6 +1,7 @@
 //! All cases.
 
 mod change;
+mod destinations;
 mod errors;
 mod forward;
 mod paths;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
         paths::cases(),
         resolve::cases(),
         change::cases(),
+        destinations::cases(),
         six::cases(),
     ];
     cases.into_iter().flatten().collect()
