@@ -75,7 +75,8 @@ mod tests {
         for index in [7, 8] {
             let last = u8::try_from(index).unwrap();
             let route = Heading { to: addr(0), prefix: 24, priority: 1, via: None, index };
-            let neighbour = Neighbour { index, addr: addr(50), mac: Some(Mac([2, 0, 0, 0, 0, last])) };
+            let neighbour =
+                Neighbour { index, addr: addr(50), mac: Some(Mac([2, 0, 0, 0, 0, last])), permanent: false };
             for fact in [
                 link(index, &format!("d{index}"), index == 7),
                 Fact::Address(Address { index, addr: addr(last), prefix: 24 }),

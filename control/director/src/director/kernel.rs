@@ -72,6 +72,9 @@ impl Director {
     pub(super) fn resolve(&mut self, port: PortId, neighbour: IpAddr) {
         let index = self.serving.interfaces().find(|(_, i)| i.port == port).map(|(_, i)| i.index);
         let Some(index) = index else { return };
+        if self.netlink.view().permanent.contains(&(index, neighbour)) {
+            return;
+        }
         if self.resolver.wish((port, neighbour), self.now)
             && let Err(e) = self.netlink.resolve(index, neighbour)
         {

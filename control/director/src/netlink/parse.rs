@@ -81,6 +81,8 @@ pub(crate) struct KernelNeighbour {
     pub(crate) index: u32,
     pub(crate) addr: IpAddr,
     pub(crate) mac: Option<Mac>,
+    /// Somebody has set it by hand.
+    pub(crate) permanent: bool,
 }
 
 /// One thing that the kernel said.
@@ -339,7 +341,9 @@ fn neighbour(payload: &[u8]) -> Result<Option<KernelNeighbour>, &'static str> {
             | NeighbourState::Probe
             | NeighbourState::Permanent
     );
-    Ok(addr.map(|addr| KernelNeighbour { index: header.ifindex, addr, mac: hardware.filter(|_| known) }))
+    let (index, mac) = (header.ifindex, hardware.filter(|_| known));
+    let permanent = header.state == NeighbourState::Permanent;
+    Ok(addr.map(|addr| KernelNeighbour { index, addr, mac, permanent }))
 }
 
 /// Address families as the first byte of a message spells them.
@@ -462,13 +466,15 @@ mod tests {
         let mut n = vec![2, 0, 0, 0, 7, 0, 0, 0, 2, 0, 0, 1];
         n.extend(attribute(1, &[198, 19, 1, 11]));
         n.extend(attribute(2, &[2, 0, 0, 0, 1, 0x11]));
-        let with =
-            |mac| [Fact::Neighbour(KernelNeighbour { index: 7, addr: "198.19.1.11".parse().unwrap(), mac })];
+        let addr = "198.19.1.11".parse().unwrap();
+        let with = |mac, permanent| [Fact::Neighbour(KernelNeighbour { index: 7, addr, mac, permanent })];
         let known = Some(Mac([2, 0, 0, 0, 1, 0x11]));
-        assert_eq!(facts(&message(NEW_NEIGHBOUR, 0, 0, &n)), with(known));
-        assert_eq!(facts(&message(DEL_NEIGHBOUR, 0, 0, &n)), with(None));
+        assert_eq!(facts(&message(NEW_NEIGHBOUR, 0, 0, &n)), with(known, false));
+        assert_eq!(facts(&message(DEL_NEIGHBOUR, 0, 0, &n)), with(None, false));
         n[8] = 0x20;
-        assert_eq!(facts(&message(NEW_NEIGHBOUR, 0, 0, &n)), with(None), "failed");
+        assert_eq!(facts(&message(NEW_NEIGHBOUR, 0, 0, &n)), with(None, false), "failed");
+        n[8] = 0x80;
+        assert_eq!(facts(&message(NEW_NEIGHBOUR, 0, 0, &n)), with(known, true));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::parse::{Address, Fact, KernelRoute, Link, Said};
 use sheave_proto::wire::eth::Mac;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Neighbours that are followed at most: a scan of a large network must not fill our memory.
@@ -16,6 +16,8 @@ pub(crate) struct View {
     pub(crate) addresses: BTreeSet<Address>,
     pub(crate) routes: BTreeSet<KernelRoute>,
     pub(crate) neighbours: HashMap<(u32, IpAddr), Mac>,
+    /// Those of them that somebody has set by hand. To ask the kernel about one would make it an ordinary one.
+    pub(crate) permanent: HashSet<(u32, IpAddr)>,
 }
 
 /// What a fact changed.
@@ -67,6 +69,7 @@ impl View {
                 changed.links = self.links.remove(&index).is_some();
                 self.addresses.retain(|a| a.index != index);
                 self.neighbours.retain(|(i, _), _| *i != index);
+                self.permanent.retain(|(i, _)| *i != index);
                 self.down(index, &mut changed);
             }
             Fact::Address(address) => changed.links = self.addresses.insert(address),
@@ -85,6 +88,11 @@ impl View {
                     Some(mac) => self.neighbours.insert(key, mac) != Some(mac),
                     None => self.neighbours.remove(&key).is_some(),
                 };
+                if n.permanent && self.neighbours.contains_key(&key) {
+                    self.permanent.insert(key);
+                } else {
+                    self.permanent.remove(&key);
+                }
             }
             Fact::Done { .. } | Fact::Failed(_) | Fact::Overrun => {}
         }
@@ -242,6 +250,7 @@ mod tests {
             index: 1,
             addr: IpAddr::from([198, 18, 0, last]),
             mac: known.then_some(Mac([2, 0, 0, 0, 0, last])),
+            permanent: false,
         })
     }
 
@@ -321,5 +330,25 @@ mod tests {
         assert_eq!(f.hear(said(0, neighbour(9, true))).0, Changed::default());
         assert_eq!(f.hear(said(0, link(1, "d0", true))).0, Changed::default());
         assert!(f.hear(said(0, neighbour(9, false))).0.any());
+    }
+
+    #[test]
+    fn a_neighbour_is_permanent_until_it_is_replaced_or_gone() {
+        let mut view = View::default();
+        let set = |mac: Option<Mac>, permanent| {
+            Fact::Neighbour(KernelNeighbour { index: 1, addr: IpAddr::from([198, 18, 0, 5]), mac, permanent })
+        };
+        let mac = Some(Mac([2, 0, 0, 0, 0, 5]));
+        for (fact, permanent) in [
+            (set(mac, true), 1),
+            (set(mac, false), 0),
+            (set(mac, true), 1),
+            (set(None, true), 0),
+            (set(mac, true), 1),
+            (Fact::NoLink(1), 0),
+        ] {
+            view.learn(fact);
+            assert_eq!(view.permanent.len(), permanent);
+        }
     }
 }
