@@ -3,14 +3,15 @@
 //! An entry is used no more from the moment it is due, found or not; the walk gives its slot and its counts back,
 //! at most a second later.
 
+use crate::entry::Reply;
 use crate::keeper::Keeper;
-use crate::key::Key;
+use crate::key::{Key, KeyParts, Side};
 use crate::pipeline::Shared;
 use crate::snapshot::Snapshot;
 use crate::tables::Tables;
 use crate::time::Time;
 use sheave_table::change::ChangeWriter;
-use sheave_table::{SweepCursor, Table, Verdict};
+use sheave_table::{Payload, SweepCursor, Table, Verdict};
 
 /// Where the walk is: through this worker's share of the narrow table, then through that of the wide one.
 #[derive(Debug)]
@@ -182,7 +183,15 @@ fn sweep<const K: usize>(
     keeper: &mut Keeper<'_>,
 ) -> Option<u16> {
     let mut next_due: Option<u16> = None;
-    table.sweep(cursor, usize::try_from(buckets).unwrap_or(usize::MAX), |handle, key, payload| {
+    let buckets = usize::try_from(buckets).unwrap_or(usize::MAX);
+    let tables = keeper.tables();
+    // PERF: perf, 1 M flows: half of the entries are looked at together with another one, which lies anywhere.
+    let ahead = |key: &[u64; K], payload: Payload| {
+        if let Side::Out(_) = KeyParts::of(key_of(*key)).side {
+            tables.prefetch_place(Reply::from(payload).of);
+        }
+    };
+    table.sweep_ahead(cursor, buckets, ahead, |handle, key, payload| {
         let key = key_of(*key);
         next_due = earlier(next_due, keeper.examine(Tables::place(handle, &key), key, payload));
         // The keeper removes by itself, because it counts what it removes.

@@ -273,6 +273,11 @@ impl<'a> Keeper<'a> {
         [plain, keeping.filter(|keeping| Some(*keeping) != plain)]
     }
 
+    /// The tables.
+    pub(crate) fn tables(&self) -> Tables {
+        self.tables
+    }
+
     /// Looks at an entry that no packet asks for: ends it when it is due, takes it off a destination that is
     /// gone. Says in how many seconds it is due, if it stays.
     pub(crate) fn examine(&mut self, place: Place, key: Key, payload: Payload) -> Option<u16> {
