@@ -13,6 +13,8 @@ endif
 
 BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
 LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps
+PERF_PACKAGES  := nftables haproxy nginx-light libnginx-mod-stream dpdk dpdk-dev librte-net-af-xdp23 fonts-dejavu-core
+VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm
 PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES) keepalived
 FUZZ_SECONDS   ?= 600
 T              ?= wire config api packet_path
@@ -107,9 +109,27 @@ bench: ## time of the packet path in memory (criterion)
 sim: ## how evenly each scheduler spreads connections, and how many flows a change moves
 	$(CARGO) run --release -q -p sheave-pipeline --features testing --example spread
 
-.PHONY: perf image
-perf image: ## not there yet: says so and fails
-	@echo "error: make $@: not supported yet: 'make bench' measures the packet path in memory" >&2; exit 2
+.PHONY: perf-quick perf perf-full perf-publish
+perf-quick: ## end to end beside its ceiling and nftables (root, a quiet machine, two minutes once built)
+perf: ## end to end side by side with all peers (root, a quiet machine, 15 minutes): see docs/performance.md
+perf-full: ## the same, every case for everybody (root, a quiet machine, hours)
+perf-publish: ## perf, and its results into docs/performance.md; RELEASE=NAME adds a line to perf/history
+perf-quick perf perf-full perf-publish: PACKAGES += $(PERF_PACKAGES)
+perf-quick perf perf-full perf-publish: deps
+	$(CARGO) build --release -q -p sheave-director -p sheave-perf-lab
+	$(SUDO) $(TARGET)/release/sheave-perf $(if $(filter %-quick %-full,$@),$(@:perf-%=%),default) --target $(TARGET) \
+	  $(if $(filter perf-publish,$@),--publish) $(if $(RELEASE),--release $(RELEASE)) $(PERF_FLAGS)
+
+.PHONY: perf-vm
+perf-vm: ## kernel IPVS and sheave in one guest without KVM, in instructions a packet (ten minutes)
+perf-vm: PACKAGES += $(VM_PACKAGES)
+perf-vm: deps
+	$(CARGO) build --release -q -p sheave-director
+	perf/vm/run.sh $(TARGET)
+
+.PHONY: image
+image: ## not there yet: says so and fails
+	@echo "error: make $@: not supported yet" >&2; exit 2
 
 .PHONY: ci
 ci: lint test ## what CI runs

@@ -292,8 +292,8 @@ impl Connections<'_> {
             (Stage::Opening, SYN, 0) => {
                 (Stage::Asking, segment.answer(ACK, 0), Some(segment.answer(PSH | ACK, REQUEST)))
             }
-            // The acknowledgement of the request; the answer comes behind it.
-            (Stage::Asking, 0, 0) => return,
+            // An acknowledgement alone; what is waited for comes behind it.
+            (_, 0, 0) => return,
             (Stage::Asking, 0, _) => {
                 (Stage::Closing, segment.answer(ACK, 0), Some(segment.answer(FIN | ACK, 0)))
             }

@@ -34,6 +34,9 @@ static long (*const redirect_map)(void *map, __u64 key, __u64 flags) = (void *)B
 #define DROP 2 // TC_ACT_SHOT
 #define GO_ON 0xffffffff // TC_ACT_UNSPEC
 
+#define BROADCAST 1 // PACKET_BROADCAST
+#define MULTICAST 2 // PACKET_MULTICAST
+
 #define SMALL 112
 #define LARGE 2032
 
@@ -47,7 +50,7 @@ struct config {
 struct counts {
 	__u64 packets;
 	__u64 bytes;
-	__u64 others;  // neither IPv4 nor IPv6: left alone
+	__u64 others;  // neither IPv4 nor IPv6, or to a group: left alone
 	__u64 sampled;
 	__u64 lost;    // samples for which there was no room
 	__u64 first;   // time of the first and the last packet
@@ -138,15 +141,15 @@ INLINE void count(void *ctx, __u32 len, struct counts *n, const int xdp)
 	}
 }
 
-// Whether it is for the sink to count, and to drop.
-INLINE struct counts *taken(__be16 type)
+// Whether it is for the sink to count, and to drop. What stations say to groups they say unasked.
+INLINE struct counts *taken(__be16 type, int to_group)
 {
 	__u32 zero = 0;
 	struct counts *n = map_lookup(&counts, &zero);
 
 	if (!n)
 		return 0;
-	if (type == be16(ETH_P_IP) || type == be16(ETH_P_IPV6))
+	if (!to_group && (type == be16(ETH_P_IP) || type == be16(ETH_P_IPV6)))
 		return n;
 	n->others += 1;
 	return 0;
@@ -154,7 +157,7 @@ INLINE struct counts *taken(__be16 type)
 
 SEC("classifier") int sink_tc(struct __sk_buff *skb)
 {
-	struct counts *n = taken(skb->protocol);
+	struct counts *n = taken(skb->protocol, skb->pkt_type == BROADCAST || skb->pkt_type == MULTICAST);
 
 	if (!n)
 		return GO_ON;
@@ -169,7 +172,7 @@ SEC("xdp") int sink_xdp(struct xdp_md *ctx)
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return XDP_PASS;
-	n = taken(eth->h_proto);
+	n = taken(eth->h_proto, eth->h_dest[0] & 1);
 	if (!n)
 		return XDP_PASS;
 	count(ctx, ctx->data_end - ctx->data, n, 1);

@@ -1,0 +1,125 @@
+//! Connections a second through a contender: from raw packets, and between kernel endpoints.
+
+use crate::bench::{Bench, Family, GENERATOR, OUTSIDE, VIP};
+use crate::contender::{Contender, Job};
+use crate::endpoints::{self, Asked};
+use crate::machine::{GENERATOR_CORE, Load, Look};
+use sheave_pktgen::clock;
+use sheave_pktgen::exchange::{Client, Exchanged, serve};
+use sheave_pktgen::send::pin;
+use sheave_pktgen::station::Station;
+use sheave_testbeds::{Error, Result};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// One run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rate {
+    /// Connections a second.
+    pub(crate) rate: f64,
+    /// Median time of a request on a connection that stands, in µs; of kernel endpoints only.
+    pub(crate) round_trip: f64,
+    pub(crate) unfit: Option<String>,
+}
+
+/// Threads of clients between kernel endpoints.
+const ASKERS: usize = 32;
+/// Connections open at a time, and pairs of address and port, of raw clients.
+const CONCURRENT: u32 = 256;
+const TUPLES: u32 = 65_536;
+
+/// The share of connections that may fail.
+const MOST_FAILED: f64 = 0.05;
+
+/// Raw connections: client and responder on AF_XDP sockets, sharing the generator's processor.
+pub(crate) fn raw(bench: &Bench, who: Contender, seconds: f64) -> Result<Rate> {
+    let _running = who.start(bench, &Job::tcp(TUPLES))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let responder = bench.sink.thread({
+        let stop = Arc::clone(&stop);
+        move || {
+            pin(Some(GENERATOR_CORE));
+            Station::open("s0", true).map(|mut station| serve(&mut station, &stop))
+        }
+    });
+    let client = |seconds: f64| Client {
+        to: SocketAddrV4::new(VIP, 80),
+        macs: [GENERATOR, OUTSIDE],
+        first: [198, 18, 128, 0].into(),
+        tuples: TUPLES,
+        concurrent: CONCURRENT,
+        time: Duration::from_secs_f64(seconds),
+    };
+    let run = || {
+        pin(Some(GENERATOR_CORE));
+        let mut station = Station::open("g0", true).map_err(Error::about("client"))?;
+        // Once over all tuples first, so that what is measured is their reuse.
+        client(1.0).run(&mut station, |_| ()).map_err(Error::about("client"))?;
+        let before = Look::now()?;
+        let done = client(seconds).run(&mut station, |_| ()).map_err(Error::about("client"))?;
+        Ok::<(Exchanged, Load), Error>((done, Look::now()?.since(&before)))
+    };
+    let result = bench.generator.enter(run)?;
+    // ORDERING: the responder looks at nothing else of ours.
+    stop.store(true, Ordering::Relaxed);
+    let _ = responder.join();
+    let (done, load) = result?;
+    if done.completed == 0 {
+        return Err(Error::new(format!("{}: no raw connection came through: {done:?}", who.name())));
+    }
+    soundness(who, done.completed, done.stalled + done.unexpected)?;
+    Ok(Rate { rate: done.rate, round_trip: 0.0, unfit: load.unfit() })
+}
+
+/// Connections between kernel endpoints.
+pub(crate) fn kernel(bench: &Bench, who: Contender, seconds: f64) -> Result<Rate> {
+    let _running = who.start(bench, &Job::tcp(TUPLES))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (tell, ready) = mpsc::channel();
+    let port = if who == Contender::Bare || who == Contender::Route { 80 } else { 8080 };
+    let server = bench.sink.thread({
+        let stop = Arc::clone(&stop);
+        move || endpoints::serve(port, GENERATOR_CORE, &stop, || _ = tell.send(()))
+    });
+    let up = ready.recv_timeout(Duration::from_secs(5));
+    // Bare forwarding changes no address: its clients ask the real server itself.
+    let to = if who == Contender::Bare { Family::V4.real(1, 80) } else { who.to(Family::V4) };
+    let time = Duration::from_secs_f64(seconds);
+    let run = || {
+        let start = clock::now();
+        while endpoints::ask(to, 1, GENERATOR_CORE, Duration::from_millis(100)).done == 0 {
+            if start.elapsed() > Duration::from_secs(10) {
+                return Err(Error::new(format!("{}: {to} does not answer", who.name())));
+            }
+        }
+        let before = Look::now()?;
+        let asked = endpoints::ask(to, ASKERS, GENERATOR_CORE, time);
+        let load = Look::now()?.since(&before);
+        // On a thread of its own, which may be pinned.
+        let alone = std::thread::scope(|scope| {
+            scope.spawn(|| endpoints::round_trips(to, GENERATOR_CORE, time / 2)).join()
+        });
+        let times = alone.map_err(|_| Error::new("client: panicked"))?.map_err(Error::about("client"))?;
+        let median = times.get(times.len() / 2).copied().unwrap_or(0.0) / 1000.0;
+        Ok::<(Asked, Load, f64), Error>((asked, load, median))
+    };
+    let result = if up.is_ok() { bench.generator.enter(run)? } else { Err(Error::new("servers: not up")) };
+    // ORDERING: the servers look at nothing else of ours.
+    stop.store(true, Ordering::Relaxed);
+    let _ = server.join();
+    let (asked, load, median) = result?;
+    soundness(who, asked.done, asked.failed)?;
+    Ok(Rate { rate: asked.rate, round_trip: median, unfit: load.unfit() })
+}
+
+/// Whether so few failed that the rate says something.
+fn soundness(who: Contender, completed: u64, failed: u64) -> Result<()> {
+    if failed as f64 > completed as f64 * MOST_FAILED {
+        let name = who.name();
+        return Err(Error::new(format!("{name}: {failed} connections failed, {completed} did not")));
+    }
+    Ok(())
+}
