@@ -1,6 +1,7 @@
 //! What the handling of one packet works with, and the ways in which it can end.
 
 use crate::counters::{self, Traffic};
+use crate::fragments::Early;
 use crate::hold::Holding;
 use crate::ids::{DestId, ServiceId};
 use crate::keeper::Keeper;
@@ -31,6 +32,8 @@ pub(crate) struct Own {
     pub(crate) ident: u16,
     pub(crate) rng: Rng,
     pub(crate) changes: Option<ChangeWriter>,
+    /// Fragments that came before the first one of their datagram.
+    pub(crate) early: Early,
     /// For the fragments of a packet, while it is cut.
     pub(crate) pieces: Vec<Frame>,
 }

@@ -93,7 +93,7 @@ impl Context<'_> {
     }
 
     /// Sends a finished packet in fragments of at most so many bytes.
-    fn send_cut(
+    pub(crate) fn send_cut(
         &mut self,
         frame: Frame,
         (l3, mtu): (u16, u16),

@@ -36,6 +36,8 @@ pub(crate) struct Fragment {
     pub(crate) more: bool,
     /// Which datagram: together with the addresses and the protocol.
     pub(crate) id: u32,
+    /// Where its data begins, in bytes from the start of the packet.
+    pub(crate) data: usize,
 }
 
 /// Why a header could not be read.
@@ -66,7 +68,12 @@ impl Ip {
             Ipv4Error::BadHeaderLength | Ipv4Error::Truncated => BadIp::HeaderLength,
             Ipv4Error::BadTotalLength | Ipv4Error::BadChecksum => BadIp::TotalLength,
         })?;
-        let fragment = Fragment { offset: usize::from(ip.frag_offset), more: ip.mf, id: u32::from(ip.ident) };
+        let fragment = Fragment {
+            offset: usize::from(ip.frag_offset),
+            more: ip.mf,
+            id: u32::from(ip.ident),
+            data: ip.header_len,
+        };
         Ok(Ip {
             src: ip.src.into(),
             dst: ip.dst.into(),
@@ -86,6 +93,10 @@ impl Ip {
         })?;
         let upper = ip.upper(packet).map_err(|_| BadIp::Extensions)?;
         let fragment = upper.fragment.filter(|fragment| !fragment.is_atomic());
+        let data = match fragment {
+            Some(_) => ip.fragmented(packet).map_err(|_| BadIp::Extensions)?,
+            None => None,
+        };
         Ok(Ip {
             src: ip.src.into(),
             dst: ip.dst.into(),
@@ -98,6 +109,7 @@ impl Ip {
                 offset: usize::from(fragment.offset),
                 more: fragment.more,
                 id: fragment.id,
+                data: data.unwrap_or(upper.offset),
             }),
         })
     }

@@ -8,10 +8,6 @@
 
 pub mod counters;
 pub mod entry;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "wired in with the packet path's next form")
-)]
 pub mod fragments;
 pub mod helper;
 pub mod icmp;
@@ -45,6 +41,7 @@ mod expect;
 mod expire;
 mod features;
 mod fitting;
+mod fragmented;
 mod fragmenting;
 mod helped;
 mod hold;

@@ -11,6 +11,7 @@ use crate::quick;
 use crate::reason::Reason;
 use crate::snapshot::{Interface, Ports, Snapshot};
 use crate::tables::Tables;
+use sheave_frame::Frame;
 use sheave_proto::wire::arp;
 use sheave_proto::wire::eth::{self, Eth, ethertype};
 use sheave_proto::wire::flow::Proto;
@@ -34,6 +35,8 @@ pub(crate) enum Parsed {
     Echo,
     /// An ICMP error that may be about a packet of ours.
     Error,
+    /// A fragment that may be of a datagram of ours.
+    Fragment,
     /// ARP for IPv4.
     Arp,
     /// Neighbour discovery for IPv6.
@@ -46,6 +49,7 @@ enum Concern {
     Real(Proto, (u16, u16), RealId),
     Vip(Option<(u16, u16)>),
     Quoted,
+    Fragment,
 }
 
 /// Parses a frame that came in on `interface`.
@@ -72,7 +76,7 @@ pub(crate) fn parse_any(bytes: &[u8], interface: &Interface, snapshot: &Snapshot
         return Parsed::Decided(reason);
     }
     match eth.ethertype {
-        ethertype::IPV4 | ethertype::IPV6 => Walk { eth: &eth, packet, snapshot, tables }.ip(),
+        ethertype::IPV4 | ethertype::IPV6 => Walk { eth: &eth, packet, snapshot, tables }.ip(false),
         ethertype::ARP => match arp::parse(packet) {
             Ok(Some(_)) => Parsed::Arp,
             Ok(None) => Parsed::Decided(Reason::ArpSeen),
@@ -80,6 +84,16 @@ pub(crate) fn parse_any(bytes: &[u8], interface: &Interface, snapshot: &Snapshot
         },
         _ => Parsed::Decided(Reason::NotOurProtocol),
     }
+}
+
+/// Parses the first fragment of a datagram like a whole packet.
+pub(crate) fn parse_first(frame: &Frame, snapshot: &Snapshot, tables: &Tables) -> Parsed {
+    let bytes = frame.bytes();
+    let Ok(eth) = eth::parse(bytes) else {
+        return Parsed::Decided(Reason::NotOurs);
+    };
+    let packet = bytes.get(eth.payload_offset..).unwrap_or_default();
+    Walk { eth: &eth, packet, snapshot, tables }.ip(true)
 }
 
 /// Whether it looks like a neighbour solicitation or advertisement: those have no extension headers.
@@ -110,28 +124,33 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn ip(&self) -> Parsed {
+    /// `first`: a first fragment is to be handled like a whole packet.
+    fn ip(&self, first: bool) -> Parsed {
         let ip = match Ip::read(self.eth.ethertype, self.packet) {
             Ok(ip) => ip,
             Err(error) => return Parsed::Decided(self.bad_header(error)),
         };
-        let concern = match self.concern(&ip) {
+        let concern = match self.concern(&ip, first) {
             Ok(concern) => concern,
             Err(reason) => return Parsed::Decided(reason),
         };
-        let from_client = !matches!(concern, Concern::Real(..));
+        let from_client = match concern {
+            Concern::Real(..) => false,
+            Concern::Fragment => self.snapshot.is_vip(ip.dst),
+            _ => true,
+        };
         if let Err(reason) = self.check(&ip, from_client) {
             return Parsed::Decided(reason);
         }
         match concern {
-            Concern::Listen(proto, (sport, dport), listen) => match flags(proto, ip.payload(self.packet)) {
+            Concern::Listen(proto, (sport, dport), listen) => match self.flags(proto, &ip) {
                 Err(reason) => Parsed::Decided(reason),
                 Ok(flags) => {
                     let key = in_key(self.snapshot, (ip.src, sport), dport, listen);
                     Parsed::Inbound(self.plain(&ip, key, (proto, sport, dport), flags), listen)
                 }
             },
-            Concern::Real(proto, (sport, dport), real) => match flags(proto, ip.payload(self.packet)) {
+            Concern::Real(proto, (sport, dport), real) => match self.flags(proto, &ip) {
                 Err(reason) => Parsed::Decided(reason),
                 Ok(flags) => {
                     let key = out_key(self.snapshot, (ip.dst, dport), sport, real);
@@ -140,7 +159,12 @@ impl Walk<'_> {
             },
             Concern::Vip(ports) => self.vip(&ip, ports),
             Concern::Quoted => Parsed::Error,
+            Concern::Fragment => Parsed::Fragment,
         }
+    }
+
+    fn flags(&self, proto: Proto, ip: &Ip) -> Result<TcpFlags, Reason> {
+        flags(proto, ip.payload(self.packet), ip.fragment.is_none())
     }
 
     fn plain(&self, ip: &Ip, key: Key, flow: (Proto, u16, u16), flags: TcpFlags) -> Packet {
@@ -165,7 +189,10 @@ impl Walk<'_> {
     }
 
     /// Whom a packet concerns; the reason to pass it on when that is nobody here.
-    fn concern(&self, ip: &Ip) -> Result<Concern, Reason> {
+    fn concern(&self, ip: &Ip, first: bool) -> Result<Concern, Reason> {
+        if ip.fragment.is_some() && !first && self.may_be_ours(ip) {
+            return Ok(Concern::Fragment);
+        }
         let ports = ports(ip, self.packet);
         if let Some((proto, ports)) = ports {
             if let Some(listen) = self.snapshot.listen_at(ip.dst, ports.1, proto) {
@@ -183,6 +210,18 @@ impl Walk<'_> {
             return Ok(Concern::Quoted);
         }
         Err(Reason::NotOurs)
+    }
+
+    /// Whether a fragment may be of a datagram of ours, as far as its addresses tell: only the first has ports, but all
+    /// of them must go one way.
+    fn may_be_ours(&self, ip: &Ip) -> bool {
+        // What a later fragment names in IPv6 may be a further extension header.
+        let hidden = ip.src.is_ipv6() && ipv6::is_extension(ip.protocol);
+        let ours = || {
+            self.snapshot.is_vip(ip.dst)
+                || (self.snapshot.is_real_addr(ip.src) && !self.snapshot.is_own(ip.dst))
+        };
+        (hidden || Proto::from_number(ip.protocol).is_some()) && ours()
     }
 
     /// Whether an ICMP error that is not for a VIP quotes a packet that went into a tunnel of ours or on to a NAT
@@ -234,15 +273,15 @@ impl Walk<'_> {
         if from_client && is_martian(ip.src, ip.dst) {
             return Err(Reason::Martian);
         }
-        if ip.fragment.is_some() {
-            return Err(Reason::FragmentUnsupported);
-        }
         Ok(())
     }
 
     /// A packet to a VIP that no listen is concerned by.
     fn vip(&self, ip: &Ip, ports: Option<(u16, u16)>) -> Parsed {
         let payload = ip.payload(self.packet);
+        if ip.fragment.is_some() && ports.is_none() {
+            return Parsed::Decided(Reason::FragmentNotOurs);
+        }
         Parsed::Decided(match (ip.protocol, ports) {
             (protocol::TCP, None) => Reason::TcpTruncated,
             (protocol::UDP, None) => Reason::UdpTruncated,
@@ -297,14 +336,14 @@ fn is_martian(src: IpAddr, vip: IpAddr) -> bool {
 }
 
 /// The TCP flags of a well-formed segment; none of a well-formed datagram.
-fn flags(proto: Proto, segment: &[u8]) -> Result<TcpFlags, Reason> {
+fn flags(proto: Proto, segment: &[u8], whole: bool) -> Result<TcpFlags, Reason> {
     match proto {
         Proto::Tcp => match tcp::parse(segment) {
             Ok(tcp) => Ok(tcp.flags),
             Err(Malformed::Truncated) if segment.len() < tcp::HEADER_LEN => Err(Reason::TcpTruncated),
             Err(_) => Err(Reason::TcpOffset),
         },
-        Proto::Udp => match udp::parse(segment) {
+        Proto::Udp => match if whole { udp::parse(segment) } else { udp::parse_first(segment) } {
             Ok(_) => Ok(TcpFlags::default()),
             Err(Malformed::Truncated) if segment.len() < udp::HEADER_LEN => Err(Reason::UdpTruncated),
             Err(_) => Err(Reason::UdpLength),

@@ -3,6 +3,7 @@
 use crate::context::{Context, Own};
 use crate::counters;
 use crate::expire::Sweeper;
+use crate::fragments::{Datagrams, Early};
 use crate::hold::Holding;
 use crate::ids::{ListenId, RealId};
 use crate::limiter::Limiter;
@@ -55,12 +56,18 @@ pub struct Shared {
     pub side: SideRecords,
     /// Live state of services and destinations.
     pub live: Live,
+    /// Datagrams of which fragments are on their way.
+    pub datagrams: Datagrams,
 }
 
 impl Shared {
     /// Over tables and records that lie elsewhere (in a region).
     pub fn new(tables: Tables, side: SideRecords) -> Shared {
-        Shared { tables, side, live: Live::new() }
+        // The tables' own seed, so that nobody outside knows it.
+        let seed = tables.narrow.hash(&[u64::MAX]).mixed();
+        let datagrams = usize::try_from(tables.narrow.buckets()).unwrap_or(usize::MAX).min(DATAGRAMS);
+        let datagrams = Datagrams::new(datagrams, seed.into());
+        Shared { tables, side, live: Live::new(), datagrams }
     }
 
     /// With tables of its own, each for this many connections. Their memory is never given back.
@@ -82,6 +89,8 @@ pub struct Pipeline {
     stages: Stages,
 }
 
+/// Datagrams of which fragments are on their way, at most.
+const DATAGRAMS: usize = 4096;
 /// Neighbours that a pipeline learns by itself, at most.
 const LEARNED: usize = 65_536;
 
@@ -102,6 +111,7 @@ impl Pipeline {
             ident: first_ident(&settings),
             rng: Rng::new(settings.seed, settings.worker),
             changes: None,
+            early: Early::new(),
             pieces: Context::room_for_pieces(),
         };
         let sweeper = Sweeper::new(&shared.tables, settings.worker, settings.workers);
@@ -129,6 +139,9 @@ impl Pipeline {
     ) {
         let mut context = context(&mut self.own, &self.shared, now, snapshot, pool, out);
         context.release_resolved();
+        if context.own.early.len() != 0 {
+            context.tend_fragments();
+        }
         let mut forwarded = 0;
         while !burst.is_empty() {
             self.stages.note(burst, snapshot, &context.shared.tables);
@@ -157,6 +170,9 @@ impl Pipeline {
             context.release_resolved();
             context.tend_held();
         }
+        if context.own.early.len() != 0 {
+            context.tend_fragments();
+        }
         self.sweeper.advance(&self.shared, snapshot, now, &mut self.own.changes);
     }
 
@@ -164,23 +180,29 @@ impl Pipeline {
     /// frame.
     pub fn expire_due(&mut self, now: Time, snapshot: &Snapshot, pool: &mut FramePool) {
         self.own.holding.give_up_overdue(now, &self.own.counters, pool);
+        while let Some(frame) = self.own.early.take_overdue(now, &self.shared.datagrams) {
+            self.own.counters.add(counters::reason(Reason::FragmentUnmatched), 1);
+            pool.release(frame);
+        }
         self.sweeper.catch_up(&self.shared, snapshot, now, &mut self.own.changes);
     }
 
     /// When `tick` next has something to do: how long an idle worker may sleep.
     pub fn next_due(&self, now: Time) -> Time {
         let sweep = self.sweeper.next_due(&self.shared, now);
-        self.own.holding.next_due().map_or(sweep, |held| held.min(sweep))
+        let held = self.own.holding.next_due().map_or(sweep, |held| held.min(sweep));
+        self.own.early.next_due(now).map_or(held, |early| early.min(held))
     }
 
     /// Frames held back inside, for the conservation check.
     pub fn held(&self) -> usize {
-        self.own.holding.len()
+        self.own.holding.len() + self.own.early.len()
     }
 
     /// Gives up on all held packets: at the end, so that no frame is lost.
     pub fn give_back(&mut self, pool: &mut FramePool) {
         self.own.holding.clear(pool);
+        self.own.early.clear(pool);
     }
 }
 
@@ -194,6 +216,7 @@ impl Context<'_> {
             Parsed::Decided(reason) => self.end(frame, *reason),
             Parsed::Echo => self.echo(frame),
             Parsed::Error => self.icmp_error(frame),
+            Parsed::Fragment => self.fragment(frame),
             Parsed::Arp => self.arp(frame),
             Parsed::Ndp => self.ndp(frame),
         }

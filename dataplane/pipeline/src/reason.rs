@@ -46,7 +46,7 @@ reasons! {
     OwnAddress          Pass "own-address" "a real server's answer to one of the director's own addresses";
     ArpSeen             Pass "arp-seen" "ARP that is not for a VIP, or an answer that was learned from";
     IcmpNotOurs         Pass "icmp-not-ours" "ICMP that concerns no connection of ours";
-    FragmentUnsupported Pass "fragment-not-supported" "an IP fragment: not handled yet, left to the kernel";
+    FragmentNotOurs     Pass "fragment-not-ours" "a fragment of a datagram that is left to the kernel";
     LocalNode           Pass "local-node" "the director's own stack is the destination";
     NdpSeen             Pass "ndp-seen" "neighbour discovery that is not for a VIP, or an answer that was learned from";
     // Answered by the director itself.
@@ -62,6 +62,7 @@ reasons! {
     VipConflict         Punt "vip-conflict" "another station claims a VIP";
     // Kept back.
     Resolving           Hold "resolving" "waits for the next hop's hardware address";
+    FragmentEarly       Hold "fragment-early" "a fragment that came before the first one of its datagram: waits for it";
     // Dropped: malformed.
     ArpMalformed        Drop "arp-malformed" "ARP cut short or with impossible lengths";
     NdpMalformed        Drop "ndp-malformed" "neighbour discovery from beyond the link, cut short or contradictory";
@@ -72,6 +73,11 @@ reasons! {
     IpTotalLength       Drop "ip-total-length" "IP total length contradicts the header or the frame";
     IpChecksum          Drop "ip-checksum" "wrong IP header checksum";
     Martian             Drop "martian-source" "source is loopback, multicast, broadcast, unspecified or the VIP itself";
+    FragmentMalformed   Drop "fragment-malformed" "an empty fragment, one of a length that none but the last has, or one beyond the longest datagram";
+    FragmentTiny        Drop "fragment-tiny" "a fragment that ends or begins within the transport header";
+    FragmentOverlap     Drop "fragment-overlap" "a fragment that overlaps another, and all others of its datagram after it";
+    FragmentDuplicate   Drop "fragment-duplicate" "a fragment that is here already";
+    FragmentTooMany     Drop "fragment-too-many" "a datagram of too many fragments, or too many that came before the first one";
     TcpTruncated        Drop "tcp-truncated" "TCP header cut short";
     TcpOffset           Drop "tcp-data-offset" "TCP data offset below 5 or beyond the segment";
     TcpFlags            Drop "tcp-flags" "a TCP segment that would open a connection and close it at once (SYN with FIN)";
@@ -85,6 +91,9 @@ reasons! {
     TtlExceededQuiet    Drop "ttl-exceeded-quiet" "time to live ran out, and the error was rate limited or not allowed";
     FragNeededQuiet     Drop "frag-needed-quiet" "too large, and the error was rate limited or not allowed";
     TunnelErrorQuiet    Drop "tunnel-error-quiet" "an ICMP error about a packet in a tunnel of ours: nothing to tell the client, or it was rate limited";
+    FragmentNoRoom      Drop "fragment-no-room" "too many datagrams whose fragments are on their way";
+    FragmentUnmatched   Drop "fragment-unmatched" "the first fragment of its datagram did not come in time";
+    FragmentRefused     Drop "fragment-refused" "a fragment of a datagram whose first fragment was dropped or answered";
     Removed             Drop "destination-removed" "the connection's destination was removed or failed";
     TableFull           Drop "table-full" "the connection table has no room for a new connection";
     SideRecordsFull     Drop "side-records-full" "no room for what the director must remember of this connection beside its entry";

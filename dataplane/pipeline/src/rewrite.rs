@@ -8,7 +8,7 @@ use crate::snapshot::Destination;
 use sheave_frame::Frame;
 use sheave_proto::wire::checksum::Delta;
 use sheave_proto::wire::eth::ethertype;
-use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::flow::{Proto, Side};
 use sheave_proto::wire::tunnel::Inner;
 use sheave_proto::wire::{ipv4, ipv6, tcp, udp};
 use std::net::IpAddr;
@@ -44,6 +44,28 @@ pub(crate) fn nat_out(frame: &mut Frame, packet: &Packet, vip: (IpAddr, u16)) ->
         }
     };
     rewrite_port(segment, packet.proto, Port::Source(vip.1), delta)
+}
+
+/// NAT of a later fragment: an address alone, since ports and checksum are in the first one.
+pub(crate) fn readdress(frame: &mut Frame, packet: &Packet, side: Side, addr: IpAddr) -> Result<(), Reason> {
+    // The change of the transport's checksum is the first fragment's.
+    let _delta = match addr {
+        IpAddr::V4(addr) => {
+            let (mut ip, _) = open_v4(frame, packet)?;
+            match side {
+                Side::Source => ip.rewrite_src(addr),
+                Side::Destination => ip.rewrite_dst(addr),
+            }
+        }
+        IpAddr::V6(addr) => {
+            let (mut ip, _) = open_v6(frame, packet)?;
+            match side {
+                Side::Source => ip.rewrite_src(addr),
+                Side::Destination => ip.rewrite_dst(addr),
+            }
+        }
+    };
+    Ok(())
 }
 
 /// Direct routing: the packet stays as it is, but for its time to live.

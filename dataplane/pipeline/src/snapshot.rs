@@ -382,6 +382,8 @@ pub struct Snapshot {
     own: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Those of IPv4 again: asked for every reply.
     own_v4: Index<1>,
+    /// Addresses of NAT destinations.
+    real_addrs: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// Where tunnels end.
     tunnel_ends: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// IPv4 addresses of the director's own, and VIPs.
@@ -551,6 +553,11 @@ impl Snapshot {
     #[inline(always)]
     pub(crate) fn is_own_v4(&self, addr: Ipv4Addr) -> bool {
         self.own_v4.get(&[own_key(addr)]).is_some()
+    }
+
+    /// Whether a NAT destination has this address.
+    pub(crate) fn is_real_addr(&self, addr: IpAddr) -> bool {
+        self.real_addrs.contains(&addr)
     }
 
     /// Whether a tunnel ends at an address.
@@ -733,6 +740,7 @@ impl SnapshotBuilder {
     pub fn real(&mut self, id: RealId, real: Real) {
         let ports = real.port.map_or(Ports::Any, Ports::One);
         self.snapshot.reals_at.insert(real.addr, ports, real.proto, id.0);
+        self.snapshot.real_addrs.insert(real.addr);
         put(&mut self.snapshot.reals, id.index(), real);
     }
 

@@ -6,7 +6,7 @@ use sheave_pipeline::key::Key;
 use sheave_pipeline::snapshot::{Method, OnRemoval};
 use sheave_pipeline::testing::{
     CLIENT_SIDE, DIRECTOR, Drained, Error, Lab, NAT_REAL_PORT, Packet, ROUTER_MAC, SERVER_SIDE, Seen, Site,
-    mac_of, real, vip, vip6,
+    cut, mac_of, real, vip, vip6,
 };
 use sheave_pipeline::{Punt, Reason, Resolve, Snapshot, VerdictKind};
 use sheave_proto::wire::arp::{self, Arp};
@@ -18,8 +18,8 @@ use sheave_table::Reserve;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Those that only a worker can have: its ports and rings are full or gone.
-const WORKERS: [Reason; 3] = [Reason::PortGone, Reason::TxFull, Reason::HandoffFull];
+/// Those that only workers can have: ports and rings are full or gone, or all of them begin datagrams at one moment.
+const WORKERS: [Reason; 4] = [Reason::PortGone, Reason::TxFull, Reason::HandoffFull, Reason::FragmentNoRoom];
 
 const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 7), 40_000);
 const VIP: (Ipv4Addr, u16) = (vip(0), 80);
@@ -113,8 +113,10 @@ fn arp(packet: Arp, dst: Mac) -> Vec<u8> {
 #[test]
 fn every_reason_of_the_pipeline_is_reached() {
     let mut reached = BTreeSet::new();
-    let parts: [fn() -> BTreeSet<Reason>; 10] =
-        [not_ours, arps, neighbours, ip_headers, transports, icmps, answers, limits, ways_out, tables];
+    let parts: [fn() -> BTreeSet<Reason>; 11] = [
+        not_ours, arps, neighbours, ip_headers, fragments, transports, icmps, answers, limits, ways_out,
+        tables,
+    ];
     for part in parts {
         reached.extend(part());
     }
@@ -231,11 +233,46 @@ fn ip_headers() -> BTreeSet<Reason> {
     {
         expect(Reason::Martian, &altered(&syn(), |b| b[L3 + 12..L3 + 16].copy_from_slice(&src.octets())));
     }
-    // First, middle and last fragment.
-    for offset in [[0x20, 0x00], [0x20, 0x05], [0x00, 0x05]] {
-        let fragment = altered(&syn(), |b| b[L3 + 6..L3 + 8].copy_from_slice(&offset));
-        expect(Reason::FragmentUnsupported, &fragment);
-    }
+    stage.reached
+}
+
+fn fragments() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    let whole = Packet { df: false, ..datagram() }.payload(&[7; 1000]).bytes();
+    let early = |stage: &mut Stage, frame: &[u8]| {
+        let (verdict, out) = stage.lab.send(&stage.snapshot, CLIENT_SIDE, frame);
+        assert_eq!((verdict.reason(), out), (Some(Reason::FragmentEarly), Drained::default()));
+        stage.reached.insert(Reason::FragmentEarly);
+    };
+    let pieces = cut(&whole, 400, 1);
+    early(&mut stage, &pieces[1]);
+    stage.expect(Reason::FragmentDuplicate, CLIENT_SIDE, &pieces[1]);
+    stage.expect(Reason::FragmentOverlap, CLIENT_SIDE, &cut(&whole, 408, 1)[1]);
+    assert_eq!(stage.lab.pipeline.held(), 1);
+    stage.lab.tick(&stage.snapshot);
+    assert_eq!((stage.lab.reason(Reason::FragmentOverlap), stage.lab.pipeline.held()), (2, 0));
+    stage.expect(Reason::FragmentMalformed, CLIENT_SIDE, &cut(&whole, 12, 2)[0]);
+    let tcp = cut(&syn().payload(&[7; 1000]).bytes(), 8, 3);
+    stage.expect(Reason::FragmentTiny, CLIENT_SIDE, &tcp[1]);
+    let many = cut(&whole, 8, 4);
+    many[1..65].iter().for_each(|piece| early(&mut stage, piece));
+    let (verdict, _) = stage.lab.send(&stage.snapshot, CLIENT_SIDE, &many[65]);
+    assert_eq!(verdict.reason(), Some(Reason::FragmentTooMany));
+    assert_eq!((stage.lab.reason(Reason::FragmentTooMany), stage.lab.pipeline.held()), (65, 0));
+    early(&mut stage, &cut(&whole, 400, 5)[1]);
+    stage.lab.wait(1);
+    stage.lab.tick(&stage.snapshot);
+    assert_eq!(stage.lab.reason(Reason::FragmentUnmatched), 1);
+    stage.reached.extend([Reason::FragmentTooMany, Reason::FragmentUnmatched]);
+    let mut elsewhere = datagram().payload(&[7; 1000]);
+    elsewhere.dst.set_port(81);
+    let pieces = cut(&elsewhere.bytes(), 400, 6);
+    stage.expect(Reason::NoService, CLIENT_SIDE, &pieces[0]);
+    stage.expect(Reason::FragmentNotOurs, CLIENT_SIDE, &pieces[1]);
+    stage.republish(|site| site.services[0].destinations[0].weight = 0);
+    let pieces = cut(&whole, 400, 7);
+    stage.expect(Reason::NoDestination, CLIENT_SIDE, &pieces[0]);
+    stage.expect(Reason::FragmentRefused, CLIENT_SIDE, &pieces[1]);
     stage.reached
 }
 

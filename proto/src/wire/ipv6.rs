@@ -136,6 +136,22 @@ impl Ipv6 {
             _ => walk(upper, self.packet(bytes)),
         }
     }
+
+    /// Where what was fragmented begins in the packet in `bytes`: behind the fragment header, if there is one.
+    ///
+    /// # Errors
+    /// See [`ExtensionError`].
+    pub fn fragmented(&self, bytes: &[u8]) -> Result<Option<usize>, ExtensionError> {
+        let packet = self.packet(bytes);
+        let mut upper = Upper { protocol: self.next_header, offset: HEADER_LEN, fragment: None };
+        for _ in 0..MAX_EXTENSIONS {
+            if upper.fragment.is_some() || !is_extension(upper.protocol) {
+                break;
+            }
+            upper = step(upper, packet)?;
+        }
+        Ok(upper.fragment.map(|_| upper.offset))
+    }
 }
 
 /// What lies behind the extension headers.
@@ -228,7 +244,10 @@ impl fmt::Display for ExtensionError {
 
 impl std::error::Error for ExtensionError {}
 
-const fn is_extension(protocol: u8) -> bool {
+/// Whether a number is that of an extension header that is walked over.
+#[inline]
+#[must_use]
+pub const fn is_extension(protocol: u8) -> bool {
     use next_header::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }

@@ -147,6 +147,7 @@ fn no_directory_is_left_without_a_case() {
 /// Reasons that no replay reaches: they need other threads, a kernel or a bug.
 const OUT_OF_REACH: &[(Reason, &str)] = &[
     (Reason::EntryBusy, "two workers make one entry"),
+    (Reason::FragmentNoRoom, "all workers begin datagrams at one moment"),
     (Reason::NoFrame, "the pool of a replay is never empty"),
     (Reason::NoRoom, "every frame of a replay has its headroom"),
     (Reason::PortGone, "a worker's: an interface without a queue"),

@@ -98,6 +98,9 @@ INLINE void judge_ports(struct judgement *judgement, const struct packet *packet
 		return;
 	judgement->ours =
 		is_endpoint(REAL, roles_of(&packet->src), &packet->src, ports->src, packet->proto);
+	// All fragments of a datagram go one way, and the later ones do not say to which port.
+	if (!judgement->ours && packet->part == FIRST)
+		judge_later(judgement, packet, to);
 }
 
 // Whether a quoted packet is one that the director put into a tunnel.

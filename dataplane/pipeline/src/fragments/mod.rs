@@ -30,10 +30,8 @@ mod datagrams;
 mod early;
 mod piece;
 
-pub(crate) use datagrams::Arrived;
 pub use datagrams::Datagrams;
-#[cfg_attr(test, expect(unused_imports, reason = "wired in with the packet path's next form"))]
-pub(crate) use datagrams::Decision;
+pub(crate) use datagrams::{Arrived, Decision};
 pub(crate) use early::{Early, Settled};
 pub(crate) use piece::{DatagramKey, Piece, Refused};
 

@@ -10,6 +10,7 @@
 //! Packets are built and read by another library than the one that the pipeline uses: a mistake must be made
 //! twice to go unnoticed.
 
+mod cut;
 mod error;
 mod fuzz;
 mod lab;
@@ -17,6 +18,7 @@ pub mod model;
 mod packet;
 mod site;
 
+pub use cut::{cut, together};
 pub use error::Error;
 pub use fuzz::{packet_path, packet_path_seeds};
 pub use lab::{Drained, Lab};

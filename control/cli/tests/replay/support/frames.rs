@@ -200,6 +200,18 @@ pub(crate) fn resealed(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+/// The packet of a frame in fragments with `step` bytes of data, a multiple of eight.
+pub(crate) fn cut(frame: &[u8], step: usize) -> Vec<Vec<u8>> {
+    let (head, data) = frame.split_at(34);
+    let piece = |(n, part): (usize, &[u8])| {
+        let len = u16::try_from(20 + part.len()).expect("short").to_be_bytes();
+        let piece = with(with([head, part].concat(), 16, len[0]), 17, len[1]);
+        let offset = u16::try_from(n * step / 8).expect("13 bits");
+        fragment(piece, (n + 1) * step < data.len(), offset)
+    };
+    data.chunks(step).enumerate().map(piece).collect()
+}
+
 /// The same frame with the bytes of a later fragment's offset field.
 pub(crate) fn fragment(frame: Vec<u8>, more: bool, offset: u16) -> Vec<u8> {
     let offset = IpFragOffset::try_new(offset).expect("13 bits").value();

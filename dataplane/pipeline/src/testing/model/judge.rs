@@ -419,7 +419,7 @@ fn malformed(ip: &Ip, from_real: bool) -> Option<Outcome> {
     if !from_real && (is_martian(ip.src) || ip.src == ip.dst) {
         return Some(Outcome::End(&[Reason::Martian]));
     }
-    ip.fragment.map(|_| Outcome::End(&[Reason::FragmentUnsupported]))
+    ip.fragment.map(|_| Outcome::Anything)
 }
 
 fn number(proto: Proto) -> u8 {

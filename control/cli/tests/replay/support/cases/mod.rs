@@ -4,6 +4,7 @@ mod change;
 mod destinations;
 mod errors;
 mod forward;
+mod fragments;
 mod paths;
 mod ports;
 mod refuse;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         refuse::cases(),
         errors::cases(),
         paths::cases(),
+        fragments::cases(),
         resolve::cases(),
         change::cases(),
         destinations::cases(),

@@ -92,8 +92,8 @@ fn left_to_the_kernel() -> Case {
             (real(11, 0).0, CLIENT.0),
             &Tcp { to: real(11, 8080), ..to_vip(CLIENT, 80, "A") }.build(),
         ))
-        // fragment-not-supported
-        .d0(fragment(syn(), true, 0))
+        // no-service, and with it fragment-not-ours
+        .d0(fragment(Tcp { payload: b"data", ..to_vip(CLIENT, CLOSED, "S") }.build(), true, 0))
         .d0(fragment(syn(), false, 3))
         // served with its tag, and not ours
         .d0(tagged)
