@@ -62,8 +62,10 @@ fn check_reports_every_error_with_its_line() {
 #[test]
 fn check_refuses_what_is_not_supported_yet() {
     let dir = Dir::new("unsupported");
-    let file = dir
-        .file("a.toml", "[[service]]\nlisten = \"[2001:db8::1]:80/tcp\"\nsyn-proxy = true\nhelper = \"ftp\"\n");
+    let file = dir.file(
+        "a.toml",
+        "[[service]]\nlisten = \"[2001:db8::1]:80/tcp\"\nsyn-proxy = true\nhelper = \"ftp\"\n",
+    );
     let out = sheaved(&["--config", &file, "--check"]);
     let lines = text(&out.stderr);
     assert_eq!(out.status.code(), Some(2));

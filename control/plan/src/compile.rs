@@ -205,7 +205,10 @@ impl Compiler {
         for service in &services {
             let Some(id) = self.ids.service(&service.model.name) else { continue };
             for key in self.kept.keys().filter(|key| key.service == id.0) {
-                self.destination(&mut builder, *key, Terms::default(), &service.model.listens, &links);
+                let listens = &service.model.listens;
+                if let Some(kept) = self.destination(&mut builder, *key, Terms::default(), listens, &links) {
+                    builder.leave(kept);
+                }
             }
         }
         let snapshot = builder.build();

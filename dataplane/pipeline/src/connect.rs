@@ -97,6 +97,9 @@ impl<'a> Context<'a> {
         if packet.key.listen().is_some_and(|listen| self.snapshot.expects(listen)) {
             return self.connect_expected(packet, served);
         }
+        if packet.proto == Proto::Udp && self.snapshot.sends_once(served.id) {
+            return self.send_once(packet, served);
+        }
         match self.tables().reserve(&packet.key, packet.hash) {
             Wish::Reserved(reserved) => self.schedule(packet, served, reserved),
             Wish::Exists(_) => Step::Again,
@@ -113,36 +116,18 @@ impl<'a> Context<'a> {
 
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
     fn schedule(&mut self, packet: &Packet, served: Served<'a>, reserved: Reserved) -> Step<'a> {
-        let mut excluded = Excluded::none();
-        let client = KeyParts::of(packet.key).client.0;
-        let pick = Pick { client, client_port: packet.sport, vip: served.listen.vip };
-        let (chosen, reply) = loop {
-            let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, &excluded);
-            let Some((id, destination)) = pool
-                .and_then(|pool| pool.pick(&pick, &mut self.own.rng))
-                .and_then(|id| Some((id, self.snapshot.destination(id)?)))
-            else {
-                let none = if excluded.is_empty() { Reason::NoDestination } else { Reason::NatTupleInUse };
-                return Step::Refuse(none);
-            };
-            let chosen = Chosen { service: served.id, id, destination };
-            if packet.ttl <= 1 && destination.method != Method::Local {
-                return Step::Refuse(Reason::TtlExceeded);
-            }
-            if destination.method != Method::Nat {
-                break (chosen, None);
-            }
-            match self.make_reply(&Way::of(packet, destination), reserved.place()) {
-                Ok(reply) => break (chosen, Some(reply)),
-                Err(NoReply::Refused(reason)) => return Step::Refuse(reason),
-                Err(NoReply::InUse) if excluded.add(id) => {}
-                Err(NoReply::InUse) => return Step::Refuse(Reason::NatTupleInUse),
-            }
+        let (chosen, reply, counted) = match self.choose(packet, served, &reserved) {
+            Ok(choice) => choice,
+            Err(step) => return step,
         };
+        let mut entry = self.new_entry(packet, chosen);
+        if counted {
+            entry.flags = entry.flags.with(Flags::CONTROLLED);
+        }
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
         let opening = Opening {
             key: packet.key,
-            entry: self.new_entry(packet, chosen),
+            entry,
             home,
             record: self.looked_into(packet, chosen).then_some(Record {
                 kind: Kind::Helper,
@@ -151,7 +136,11 @@ impl<'a> Context<'a> {
             }),
         };
         let place = reserved.place();
-        match self.publish(&opening, reserved, reply) {
+        let published = self.publish(&opening, reserved, reply);
+        if counted && published.is_err() {
+            self.give_up(packet, chosen);
+        }
+        match published {
             Ok(aside) => {
                 self.count_connection(chosen.service, chosen.id);
                 if served.service.scheduler == SchedulerKind::Lrt && chosen.destination.method == Method::Nat
@@ -166,6 +155,79 @@ impl<'a> Context<'a> {
             Err(Unpublished::Again) => Step::Again,
             Err(Unpublished::Refused(reason)) => Step::Refuse(reason),
         }
+    }
+
+    /// Chooses where a connection goes, and makes its out-entry if it has one. Says whether a template counts it.
+    fn choose(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        reserved: &Reserved,
+    ) -> Result<(Chosen<'a>, Option<Place>, bool), Step<'a>> {
+        if let Some(persistence) = self.snapshot.persistence(served.id) {
+            let (chosen, counted) = self.choose_by_template(packet, served, &persistence)?;
+            let reply = if too_old(packet, chosen) {
+                Err(NoReply::Refused(Reason::TtlExceeded))
+            } else {
+                self.reply_of(packet, chosen, reserved)
+            };
+            return match reply {
+                Ok(reply) => Ok((chosen, reply, counted)),
+                Err(no) => {
+                    if counted {
+                        self.give_up(packet, chosen);
+                    }
+                    // The client's destination is the only one for it.
+                    Err(Step::Refuse(match no {
+                        NoReply::Refused(reason) => reason,
+                        NoReply::InUse => Reason::NatTupleInUse,
+                    }))
+                }
+            };
+        }
+        let mut excluded = Excluded::none();
+        loop {
+            let Some(chosen) = self.pick(packet, served, &excluded) else {
+                let none = if excluded.is_empty() { Reason::NoDestination } else { Reason::NatTupleInUse };
+                return Err(Step::Refuse(none));
+            };
+            if too_old(packet, chosen) {
+                return Err(Step::Refuse(Reason::TtlExceeded));
+            }
+            match self.reply_of(packet, chosen, reserved) {
+                Ok(reply) => return Ok((chosen, reply, false)),
+                Err(NoReply::Refused(reason)) => return Err(Step::Refuse(reason)),
+                Err(NoReply::InUse) if excluded.add(chosen.id) => {}
+                Err(NoReply::InUse) => return Err(Step::Refuse(Reason::NatTupleInUse)),
+            }
+        }
+    }
+
+    /// The destination that is next by the scheduler.
+    pub(crate) fn pick(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        excluded: &Excluded,
+    ) -> Option<Chosen<'a>> {
+        let client = KeyParts::of(packet.key).client.0;
+        let pick = Pick { client, client_port: packet.sport, vip: served.listen.vip };
+        let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, excluded)?;
+        let id = pool.pick(&pick, &mut self.own.rng)?;
+        Some(Chosen { service: served.id, id, destination: self.snapshot.destination(id)? })
+    }
+
+    /// The out-entry of a connection, under NAT.
+    fn reply_of(
+        &mut self,
+        packet: &Packet,
+        chosen: Chosen<'a>,
+        reserved: &Reserved,
+    ) -> Result<Option<Place>, NoReply> {
+        if chosen.destination.method != Method::Nat {
+            return Ok(None);
+        }
+        self.make_reply(&Way::of(packet, chosen.destination), reserved.place()).map(Some)
     }
 
     /// Whether a helper looks into the connection that a packet opens.
@@ -282,6 +344,11 @@ impl<'a> Context<'a> {
         }
         Err(NoReply::Refused(Reason::EntryBusy))
     }
+}
+
+/// Whether a packet's time to live ends here: not in the director's own stack.
+pub(crate) fn too_old(packet: &Packet, chosen: Chosen<'_>) -> bool {
+    packet.ttl <= 1 && chosen.destination.method != Method::Local
 }
 
 /// Why a packet opens no connection, if it does not.

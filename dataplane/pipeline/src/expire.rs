@@ -211,5 +211,6 @@ fn shortest_timeout(snapshot: &Snapshot) -> u16 {
     const CONSTANT: u16 = 10;
     let configured =
         snapshot.services().flat_map(|(_, s)| [s.timeouts.tcp, s.timeouts.tcp_fin, s.timeouts.udp]);
-    configured.map(|seconds| seconds.0).min().unwrap_or(CONSTANT).min(CONSTANT)
+    let configured = configured.map(|seconds| seconds.0);
+    configured.chain(snapshot.shortest_persistence()).min().unwrap_or(CONSTANT).min(CONSTANT)
 }

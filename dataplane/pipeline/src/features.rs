@@ -2,7 +2,9 @@
 //! connection begins.
 
 use crate::helper::Helper;
-use crate::ids::{ListenId, ServiceId};
+use crate::ids::{DestId, ListenId, ServiceId};
+use crate::snapshot::{Destination, Health, Intent};
+use crate::sticky::Persistence;
 use hashbrown::{HashMap, HashSet};
 
 /// The features of a snapshot's services.
@@ -10,6 +12,9 @@ use hashbrown::{HashMap, HashSet};
 pub(crate) struct Features {
     helpers: HashMap<ServiceId, Helper, foldhash::fast::FixedState>,
     data: HashSet<ListenId, foldhash::fast::FixedState>,
+    persistence: HashMap<ServiceId, Persistence, foldhash::fast::FixedState>,
+    one_packet: HashSet<ServiceId, foldhash::fast::FixedState>,
+    leaving: HashSet<DestId, foldhash::fast::FixedState>,
 }
 
 impl Features {
@@ -21,6 +26,51 @@ impl Features {
     /// Makes a listen one where only those connections begin that a helper expects.
     pub(crate) fn expect_at(&mut self, listen: ListenId) {
         self.data.insert(listen);
+    }
+
+    /// Keeps a service's clients with their destinations.
+    pub(crate) fn persist(&mut self, service: ServiceId, persistence: Persistence) {
+        self.persistence.insert(service, persistence);
+    }
+
+    /// Schedules each packet of a service's UDP by itself.
+    pub(crate) fn send_once(&mut self, service: ServiceId) {
+        self.one_packet.insert(service);
+    }
+
+    /// Notes a destination that was removed, and is kept for its TCP connections only.
+    pub(crate) fn leave(&mut self, destination: DestId) {
+        self.leaving.insert(destination);
+    }
+
+    /// How a service keeps its clients, if it does.
+    pub(crate) fn persistence(&self, service: ServiceId) -> Option<Persistence> {
+        self.persistence.get(&service).copied()
+    }
+
+    /// The shortest timeout of all persistent services.
+    pub(crate) fn shortest_persistence(&self) -> Option<u16> {
+        self.persistence.values().map(|persistence| persistence.timeout.0).min()
+    }
+
+    /// Whether each packet of a service's UDP is scheduled by itself.
+    pub(crate) fn sends_once(&self, service: ServiceId) -> bool {
+        self.one_packet.contains(&service)
+    }
+
+    /// Whether a destination was removed, and is kept for its TCP connections only.
+    pub(crate) fn is_leaving(&self, destination: DestId) -> bool {
+        self.leaving.contains(&destination)
+    }
+
+    /// Whether templates lead to a destination. Its weight does not matter.
+    pub(crate) fn welcomes(&self, id: DestId, destination: &Destination) -> bool {
+        let intended = match destination.intent {
+            Intent::Ready => true,
+            Intent::Drain => destination.honours_templates,
+            Intent::Maint => false,
+        };
+        intended && destination.health == Health::Up && !self.is_leaving(id)
     }
 
     /// What looks into a service's connections.

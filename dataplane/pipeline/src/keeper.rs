@@ -17,12 +17,12 @@ use sheave_table::{Payload, Update};
 
 /// The connections as one snapshot sees them at one moment.
 pub(crate) struct Keeper<'a> {
-    shared: &'a Shared,
-    tables: Tables,
-    side: SideRecords,
+    pub(crate) shared: &'a Shared,
+    pub(crate) tables: Tables,
+    pub(crate) side: SideRecords,
     live: &'a Live,
-    snapshot: &'a Snapshot,
-    tick: Tick,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) tick: Tick,
     changes: &'a mut Option<ChangeWriter>,
 }
 
@@ -239,7 +239,21 @@ impl<'a> Keeper<'a> {
         if let Some(record) = entry.record() {
             self.side.close(record);
         }
+        if let Some(home) = home.filter(|_| entry.flags.contains(Flags::CONTROLLED)) {
+            self.left(connection, home);
+        }
         true
+    }
+
+    /// Counts a connection that has ended out of its template.
+    #[cold]
+    fn left(&mut self, connection: Connection, home: Home) {
+        let Some((listen, service)) = self.served(connection.key) else { return };
+        let entry = connection.entry();
+        // It may have been due for a while.
+        let ago = entry.tick.age(self.tick).0.saturating_sub(entry.state.timeout(&service.timeouts).0);
+        let ago = if entry.expired(&service.timeouts, self.tick) { ago } else { 0 };
+        self.leave_template(KeyParts::of(connection.key).client.0, listen.service, home, ago);
     }
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is
@@ -294,12 +308,16 @@ impl<'a> Keeper<'a> {
             return None;
         }
         let connection = Connection { place, key, payload };
+        if let Side::Template(service) = KeyParts::of(key).side {
+            return self.examine_template(connection, service);
+        }
         let entry = connection.entry();
         let Some((listen, service)) = self.served(key) else {
             self.retire(connection);
             return None;
         };
-        let gone = self.destination_of(listen.service, &connection).is_none();
+        let gone = self.destination_of(listen.service, &connection).is_none()
+            || (entry.state == State::Udp && self.snapshot.is_leaving(entry.destination));
         if entry.expired(&service.timeouts, self.tick) || (gone && entry.state == State::Udp) {
             self.retire(connection);
             return None;

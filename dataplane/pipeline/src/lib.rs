@@ -23,6 +23,7 @@ pub mod scheduler;
 pub mod seq;
 pub mod side;
 pub mod snapshot;
+pub mod sticky;
 pub mod syn_cookie;
 pub mod syn_proxy;
 pub mod tables;

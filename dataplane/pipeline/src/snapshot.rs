@@ -13,6 +13,7 @@ use crate::places::Places;
 use crate::routes::{Route, Routes};
 use crate::scheduler::{HashKey, HashOptions, Prepared, TableSize, Tables};
 use crate::steady::Plan;
+use crate::sticky::Persistence;
 use crate::time::Seconds;
 use hashbrown::{HashMap, HashSet};
 use sheave_frame::PortId;
@@ -592,6 +593,31 @@ impl Snapshot {
         self.features.helper(service)
     }
 
+    /// How a service keeps its clients with their destinations, if it does.
+    pub fn persistence(&self, service: ServiceId) -> Option<Persistence> {
+        self.features.persistence(service)
+    }
+
+    /// Whether each packet of a service's UDP is scheduled by itself.
+    pub(crate) fn sends_once(&self, service: ServiceId) -> bool {
+        self.features.sends_once(service)
+    }
+
+    /// Whether a destination was removed, and is kept for its TCP connections only.
+    pub(crate) fn is_leaving(&self, destination: DestId) -> bool {
+        self.features.is_leaving(destination)
+    }
+
+    /// Whether persistence templates lead to a destination.
+    pub(crate) fn welcomes(&self, id: DestId, destination: &Destination) -> bool {
+        self.features.welcomes(id, destination)
+    }
+
+    /// The shortest timeout of persistence.
+    pub(crate) fn shortest_persistence(&self) -> Option<u16> {
+        self.features.shortest_persistence()
+    }
+
     /// Whether only those connections begin at a listen that a helper expects there.
     pub fn expects(&self, listen: ListenId) -> bool {
         self.features.expects(listen)
@@ -715,6 +741,21 @@ impl SnapshotBuilder {
     /// Has a service's connections looked into.
     pub fn help(&mut self, service: ServiceId, helper: Helper) {
         self.snapshot.features.help(service, helper);
+    }
+
+    /// Keeps a service's clients with their destinations.
+    pub fn persist(&mut self, service: ServiceId, persistence: Persistence) {
+        self.snapshot.features.persist(service, persistence);
+    }
+
+    /// Schedules each packet of a service's UDP by itself.
+    pub fn send_once(&mut self, service: ServiceId) {
+        self.snapshot.features.send_once(service);
+    }
+
+    /// Notes a destination that was removed, and is kept for its TCP connections only.
+    pub fn leave(&mut self, destination: DestId) {
+        self.snapshot.features.leave(destination);
     }
 
     /// Makes a listen one where only those connections begin that a helper expects. It is the service's that the

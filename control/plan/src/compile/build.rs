@@ -9,6 +9,7 @@ use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
     Clamp, Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts,
 };
+use sheave_pipeline::sticky::Persistence;
 use sheave_pipeline::time::Seconds;
 use sheave_proto::config;
 use std::net::IpAddr;
@@ -33,6 +34,12 @@ impl Compiler {
         let sorry = service
             .sorry
             .and_then(|sorry| self.destination(builder, sorry.key(id), sorry.terms, listens, links));
+        if let Some(config::Persistence { timeout, netmask: prefix }) = service.model.persistence {
+            builder.persist(id, Persistence { timeout: seconds(timeout), prefix });
+        }
+        if service.model.one_packet {
+            builder.send_once(id);
+        }
         let pool = members.iter().map(|(dest, _)| *dest).collect();
         let pool_version = self.pool_version(id, service.scheduler, members);
         let timeouts = service.timeouts;

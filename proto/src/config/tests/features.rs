@@ -30,7 +30,7 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
     ("scheduler = 'mh'\nscheduler-flags = ['mh-port', 'mh-fallback']\nmh-table = 4093", None),
     ("scheduler = 'random'\ndraws = 3", None),
     ("timeouts = { tcp = '5m' }", None),
-    ("persistence = {}", Some(("persistence is", "remove it"))),
+    ("persistence = {}", None),
     ("sloppy = true", None),
     ("syn-proxy = true", Some(("syn-proxy is", OUT))),
     ("mss-clamp = 'auto'", None),
@@ -51,7 +51,7 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
 /// The same of what a service listens on.
 const LISTEN: &[(&str, Option<(&str, &str)>)] = &[
     ("'198.18.0.1:80/tcp'", None),
-    ("'198.18.0.1:80/udp'\none-packet = true", Some(("one-packet is", OUT))),
+    ("'198.18.0.1:80/udp'\none-packet = true", None),
     ("'[2001:db8::1]:80/tcp'", None),
     ("'198.18.0.1:5000-5100/udp'", None),
     ("'198.18.0.1:*/tcp'", None),

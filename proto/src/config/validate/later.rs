@@ -18,8 +18,6 @@ const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
 
 const SERVICE: &[Later<Service>] = &[
-    ("persistence", "remove it", |s| when(s.persistence.is_some(), "persistence is")),
-    ("one-packet", LEAVE, |s| when(s.one_packet, "one-packet is")),
     ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
     ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
 ];

@@ -11,6 +11,7 @@ mod refuse;
 mod resolve;
 mod schedule;
 mod six;
+mod sticky;
 
 use super::Case;
 
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         forward::cases(),
         ports::cases(),
         schedule::cases(),
+        sticky::cases(),
         refuse::cases(),
         errors::cases(),
         paths::cases(),
