@@ -12,10 +12,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
 BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
-LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps
+LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps vsftpd keepalived
 PERF_PACKAGES  := nftables haproxy nginx-light libnginx-mod-stream dpdk dpdk-dev librte-net-af-xdp23 fonts-dejavu-core
 VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm
-PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES) keepalived
+PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
 FUZZ_SECONDS   ?= 600
 T              ?= wire config api packet_path
 

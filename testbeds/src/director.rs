@@ -52,6 +52,13 @@ impl Service {
         Self::on(lab, "echo", (7, "udp"), forward, forward.echo_port())
     }
 
+    /// `ftp`: FTP with its helper on the VIP's port 21, over all real servers of the lab with weight 1.
+    #[must_use]
+    pub fn ftp(lab: &Lab) -> Self {
+        let more = "helper = \"ftp\"".to_owned();
+        Self { more, ..Self::on(lab, "ftp", (21, "tcp"), Method::Nat, 21) }
+    }
+
     fn on(
         lab: &Lab,
         name: &'static str,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -79,6 +79,39 @@ http {{
 }}
 "
     )
+}
+
+/// Starts vsftpd on each real server, on port 21: anonymous, and only to be read from `root`, which belongs to nobody
+/// but root and is the same for all. Each greets with its server's name.
+///
+/// # Errors
+/// When one does not come up; with what it said.
+pub fn start_ftp(lab: &Lab, root: &Path) -> Result<Vec<Process>> {
+    let root = path_str(root)?;
+    lab.reals.iter().map(|real| ftp(lab, real, root)).collect()
+}
+
+fn ftp(lab: &Lab, real: &Real, root: &str) -> Result<Process> {
+    let name = &real.name;
+    let directory = lab.file(&format!("vsftpd-{name}"));
+    let empty = directory.join("empty");
+    fs::create_dir_all(&empty).map_err(Error::about(empty.display()))?;
+    let config = directory.join("vsftpd.conf");
+    let empty = path_str(&empty)?;
+    let text = format!(
+        "listen=NO\nlisten_ipv6=YES\nbackground=NO\nanonymous_enable=YES\nno_anon_password=YES\nanon_root={root}\n\
+         secure_chroot_dir={empty}\nconnect_from_port_20=YES\nport_enable=YES\npasv_enable=YES\n\
+         ftpd_banner={name}\nseccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\n"
+    );
+    fs::write(&config, text).map_err(Error::about(config.display()))?;
+    let mut process = real.netns.spawn(&["/usr/sbin/vsftpd", path_str(&config)?], &directory.join("log"))?;
+    let up = wait_until(&format!("vsftpd on {name}"), START, || {
+        process.ended().is_some() || HttpConn::open(&real.netns, real.at(21)).is_ok()
+    });
+    if up.is_err() || process.ended().is_some() {
+        return Err(Error::new(format!("vsftpd on {name}: did not come up: {}", process.log().trim())));
+    }
+    Ok(process)
 }
 
 /// Writes the big file, the same for all real servers and in all runs, and returns its path.

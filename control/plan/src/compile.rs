@@ -205,8 +205,7 @@ impl Compiler {
         for service in &services {
             let Some(id) = self.ids.service(&service.model.name) else { continue };
             for key in self.kept.keys().filter(|key| key.service == id.0) {
-                let listens = &service.model.listens;
-                if let Some(kept) = self.destination(&mut builder, *key, Terms::default(), listens, &links) {
+                if let Some(kept) = self.destination(&mut builder, *key, Terms::default(), service.model, &links) {
                     builder.leave(kept);
                 }
             }
@@ -244,7 +243,7 @@ impl Compiler {
 
     /// Settles every number, and which removed destinations are kept.
     fn number(&mut self, services: &[Plain<'_>], epoch: u64) -> Result<(), Exhausted> {
-        let listens = services.iter().map(|s| (s.model.name.as_str(), &s.model.listens[..])).collect();
+        let listens = services.iter().map(|s| (s.model.name.as_str(), &s.listens[..])).collect();
         self.fresh.services = self.ids.settle_services(&listens)?;
         let ids = services.iter().map(|s| self.ids.service(&s.model.name));
         let services: BTreeMap<u16, &Plain<'_>> =
@@ -275,7 +274,7 @@ impl Compiler {
         let reals = wanted
             .iter()
             .filter(|key| key.method() == Method::Nat)
-            .filter_map(|key| Some(real_keys(key, &services.get(&key.service)?.model.listens)))
+            .filter_map(|key| Some(real_keys(key, services.get(&key.service)?.model)))
             .flatten()
             .collect();
         self.fresh.destinations = self.ids.settle_destinations(&wanted, &reals)?;

@@ -106,7 +106,9 @@ impl<'a> Context<'a> {
         }
         let written = match to.destination.method {
             Method::Nat => {
-                let port = to.destination.port.unwrap_or(flow.sport);
+                let record = self.shared.side.peek(concerned.connection.entry());
+                let own = record.and_then(|record| record.real_port()).or(to.destination.port);
+                let port = own.unwrap_or(flow.sport);
                 translate(&mut frame, &packet, error, Towards::Real, (to.destination.addr, port))
             }
             Method::DirectRoute | Method::Local => rewrite::direct(&mut frame, &packet),

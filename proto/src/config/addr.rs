@@ -105,6 +105,12 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Whether the control connections of FTP can come in on it.
+    #[must_use]
+    pub fn speaks_ftp(&self) -> bool {
+        self.proto == Proto::Tcp
+    }
+
     /// Whether the two cannot belong to different services.
     #[must_use]
     pub fn conflicts(&self, other: &Listen) -> bool {

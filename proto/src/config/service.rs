@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::addr::{DestAddr, Listen};
+use super::addr::{DestAddr, Listen, Ports};
 use super::tuning::{BackupBelow, Draws, MhTable, MssClamp, SlowStart, TunnelPort};
 use super::value::{Timeout, Weight};
 use super::words::{Forward, Helper, Intent, OnRemoval, Scheduler, SchedulerFlag, TunnelType};
@@ -128,6 +128,26 @@ impl Service {
     pub fn port(&self) -> Option<u16> {
         let port = self.listen().ports.single();
         port.filter(|_| self.listens.iter().all(|listen| listen.ports.single() == port))
+    }
+
+    /// The first port that data connections of FTP begin at.
+    pub const FIRST_DATA_PORT: u16 = 1024;
+
+    /// Where the connections begin that follow from those to one of its listens, with `helper = "ftp"`: one port below
+    /// (active mode), and every unprivileged one that nobody listens on by itself (passive mode).
+    #[must_use]
+    pub fn data_listens(control: &Listen) -> Vec<Listen> {
+        let unprivileged = Ports::Range(Service::FIRST_DATA_PORT, u16::MAX);
+        let below = control.ports.single().and_then(|port| port.checked_sub(1));
+        let below = below.filter(|port| (1..Service::FIRST_DATA_PORT).contains(port)).map(Ports::One);
+        below.into_iter().chain([unprivileged]).map(|ports| Listen { ports, ..*control }).collect()
+    }
+
+    /// All that its helper, if it has one, needs to have steered to it.
+    #[must_use]
+    pub fn helper_listens(&self) -> Vec<Listen> {
+        let controls = self.listens.iter().filter(|listen| self.helper.is_some() && listen.speaks_ftp());
+        controls.flat_map(Service::data_listens).collect()
     }
 
     /// Whether it listens on a port of the protocol.

@@ -154,7 +154,6 @@ const OUT_OF_REACH: &[(Reason, &str)] = &[
     (Reason::TxFull, "a worker's: the ring of an interface"),
     (Reason::HandoffFull, "a worker's: the ring to another worker"),
     (Reason::PassQueueFull, "a worker's: the way back to the kernel"),
-    (Reason::SideRecordsFull, "no configuration has records yet"),
 ];
 /// Reasons that take a thousand frames: `program` reaches them without files.
 const BY_FLOOD: &[Reason] = &[Reason::NoDestinationQuiet, Reason::FragNeededQuiet];

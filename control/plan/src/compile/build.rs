@@ -5,6 +5,7 @@ use super::wanted::{Plain, Terms, real_keys};
 use crate::environment::Link;
 use crate::ids::DestKey;
 use sheave_frame::PortId;
+use sheave_pipeline::helper::Helper;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
     Clamp, Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts,
@@ -17,23 +18,28 @@ use std::net::IpAddr;
 impl Compiler {
     pub(super) fn service(&mut self, builder: &mut SnapshotBuilder, service: &Plain<'_>, links: &[Link]) {
         let Some(id) = self.ids.service(&service.model.name) else { return };
-        let listens = &service.model.listens;
-        for wanted in listens {
+        if let Some(config::Helper::Ftp) = service.model.helper {
+            builder.help(id, Helper::Ftp);
+        }
+        for wanted in &service.listens {
             let config::Listen { addr: vip, ports, proto } = *wanted;
             let Some(listen) = self.ids.listen(wanted) else { return };
             builder.listen(listen, Listen { service: id, vip, ports: ports_of(ports), proto });
+            if !service.model.listens.contains(wanted) {
+                builder.expect_at(listen);
+            }
             for port in answering(service.model, vip, links) {
                 builder.answer(port, vip);
             }
         }
         let mut members = Vec::with_capacity(service.destinations.len());
         for wanted in &service.destinations {
-            let dest = self.destination(builder, wanted.key(id), wanted.terms, listens, links);
+            let dest = self.destination(builder, wanted.key(id), wanted.terms, service.model, links);
             members.extend(dest.map(|dest| (dest, wanted.terms.weight)));
         }
         let sorry = service
             .sorry
-            .and_then(|sorry| self.destination(builder, sorry.key(id), sorry.terms, listens, links));
+            .and_then(|sorry| self.destination(builder, sorry.key(id), sorry.terms, service.model, links));
         if let Some(config::Persistence { timeout, netmask: prefix }) = service.model.persistence {
             builder.persist(id, Persistence { timeout: seconds(timeout), prefix });
         }
@@ -73,7 +79,7 @@ impl Compiler {
         builder: &mut SnapshotBuilder,
         key: DestKey,
         terms: Terms,
-        listens: &[config::Listen],
+        service: &config::Service,
         links: &[Link],
     ) -> Option<DestId> {
         let (id, generation) = self.ids.held(&key)?;
@@ -83,7 +89,7 @@ impl Compiler {
         let next_hop = builder.next_hop(key.addr).filter(|_| !own);
         let mut real = None;
         if method == Method::Nat {
-            let names = real_keys(&key, listens);
+            let names = real_keys(&key, service);
             for (addr, port, proto) in names.iter().copied() {
                 let Some(id) = self.ids.real(addr, port, proto) else { continue };
                 builder.real(id, Real { addr, port, proto });

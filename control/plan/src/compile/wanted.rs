@@ -16,6 +16,8 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(super) struct Plain<'a> {
     pub(super) model: &'a config::Service,
+    /// What it listens on, and behind that where the connections begin that its helper expects.
+    pub(super) listens: Vec<config::Listen>,
     pub(super) timeouts: config::Timeouts,
     pub(super) scheduler: SchedulerKind,
     pub(super) destinations: Vec<Wanted>,
@@ -62,9 +64,11 @@ impl Wanted {
 
 /// The names under which the replies of a NAT destination are known: one for each of its ports, as far as they can
 /// be told, and one for all others.
-pub(super) fn real_keys(key: &DestKey, listens: &[config::Listen]) -> BTreeSet<RealKey> {
+pub(super) fn real_keys(key: &DestKey, service: &config::Service) -> BTreeSet<RealKey> {
     let port = |listen: &config::Listen| key.port.or_else(|| listen.ports.single());
-    listens.iter().map(|listen| (key.addr, port(listen), listen.proto)).collect()
+    let own = service.listens.iter().map(|listen| (key.addr, port(listen), listen.proto));
+    let expected = service.helper_listens().into_iter().map(|listen| (key.addr, None, listen.proto));
+    own.chain(expected).collect()
 }
 
 pub(super) fn plain_services(desired: &Desired) -> Result<Vec<Plain<'_>>, CompileError> {
@@ -81,6 +85,7 @@ fn plain<'a>(config: &config::Config, service: &'a config::Service) -> Option<Pl
     };
     Some(Plain {
         model: service,
+        listens: service.listens.iter().copied().chain(service.helper_listens()).collect(),
         timeouts: config.timeouts_of(service),
         scheduler: scheduler(service)?,
         destinations: service.destinations.iter().map(wanted).collect(),

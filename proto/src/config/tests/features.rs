@@ -37,7 +37,7 @@ const SERVICE: &[(&str, Option<(&str, &str)>)] = &[
     ("mss-clamp = 'off'", None),
     ("pmtu-discovery = true", None),
     ("pmtu-discovery = false", None),
-    ("helper = 'ftp'", Some(("helper ftp is", OUT))),
+    ("helper = 'ftp'", None),
     ("sorry = { address = '198.19.0.9' }", None),
     ("backup-below = 1", None),
     ("backup-below = 2", None),

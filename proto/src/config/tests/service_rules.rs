@@ -148,6 +148,32 @@ fn each_rule_of_a_service_refuses_with_one_error() {
         (WEB, "helper = \"%\"", "ftp|sip", format!("{web}: helper \"sip\" is not known: use one of ftp")),
         (
             WEB,
+            "helper = \"ftp\"\nforward = \"%\"",
+            "nat|dr",
+            format!("{web}: helper does not work under dr: remove it, and keep clients"),
+        ),
+        (
+            WEB,
+            "helper = \"ftp\"\nsyn-proxy = %",
+            "false|true",
+            format!("{web}: helper does not work behind syn-proxy: remove one of the two"),
+        ),
+        (
+            "listen = \"198.18.0.100:21/tcp\"\nhelper = \"ftp\"\n",
+            "[[service]]\nlisten = \"198.18.0.100:%/tcp\"",
+            "8021|20",
+            "helper needs port 20 and the unprivileged ones of 198.18.0.100 for data connections, and service \
+             198.18.0.100:20/tcp listens on 198.18.0.100:20/tcp: give one of the two an address of its own"
+                .into(),
+        ),
+        (
+            "",
+            "listen = \"198.18.0.100:%/tcp\"\nhelper = \"ftp\"",
+            "21|21-22",
+            "helper does not work with ports 21-22 of TCP: listen on one port".into(),
+        ),
+        (
+            WEB,
             "mss-clamp = %",
             "\"off\"|true",
             format!("{web}: mss-clamp is a boolean: write \"auto\", \"off\", or a number of bytes"),

@@ -19,17 +19,12 @@ const INTERFACE: &[Later<Interface>] =
 
 const SERVICE: &[Later<Service>] = &[
     ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
-    ("helper", LEAVE, |s| each(s.helper.map(|helper| format!("helper {helper} is")))),
 ];
 
 const LEAVE: &str = "leave it out";
 
 fn when(used: bool, what: &str) -> Vec<String> {
-    each(used.then(|| what.to_owned()))
-}
-
-fn each(uses: impl IntoIterator<Item = String>) -> Vec<String> {
-    uses.into_iter().collect()
+    used.then(|| what.to_owned()).into_iter().collect()
 }
 
 impl Check<'_> {

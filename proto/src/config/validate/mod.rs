@@ -5,6 +5,7 @@
 //! names and listens. [`service`] has the rules of one service, [`later`] the list of what is right but not
 //! carried out yet, which is of the kind `NotSupported`.
 
+mod helper;
 mod later;
 mod service;
 
@@ -31,6 +32,7 @@ pub fn validate(config: &Config) -> Vec<ConfigError> {
     check.routes(config);
     check.names(config);
     check.listens(config);
+    check.helpers(config);
     for (at, service) in config.services.iter().enumerate() {
         check.service(at, service);
     }

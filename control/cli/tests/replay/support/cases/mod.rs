@@ -5,6 +5,7 @@ mod destinations;
 mod errors;
 mod forward;
 mod fragments;
+mod helper;
 mod paths;
 mod ports;
 mod refuse;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
     let cases = [
         forward::cases(),
         ports::cases(),
+        helper::cases(),
         schedule::cases(),
         sticky::cases(),
         refuse::cases(),
