@@ -2,6 +2,24 @@
 //! that change; every verdict, every frame that leaves and every count compared.
 //!
 //! A disagreement prints its seed and the shortest trace to it that was found.
+//!
+//! That it would notice was tried: with each of these put into the pipeline on purpose, it fails.
+//!
+//! - the checksum of an IPv6 reply does not follow its address
+//! - a reply key that is in use is taken over by another connection
+//! - entries end a second early
+//! - a FIN of the client leads to `CLOSE_WAIT` under DR, too
+//! - wlc takes the last of equals; wrr gives the next turn to the same one; rr stays where it is
+//! - the outer header of a tunnel forgets ECN
+//! - padding is sent on
+//! - another life of a destination keeps its connections
+//! - a listen of any port wins over one of a range; replies come from the first port of a range
+//! - loopback sources are let in
+//! - an ended connection stays counted; the mark of the thresholds is forgotten
+//! - all workers sweep the same share of the table
+//! - packets whose time to live runs out are not answered
+//! - an ICMP error quotes too little
+//! - the short way forwards packets that change the state, or that do not fit
 
 use sheave_pipeline::testing::model::{Expiry, Outcomes, Trial};
 use std::hash::{BuildHasher, RandomState};
@@ -30,6 +48,8 @@ const REACHED: &[&str] = &[
     "forward",
     "frag-needed",
     "icmp-checksum",
+    "icmp-not-ours",
+    "icmp-quote",
     "ip-checksum",
     "local-node",
     "martian-source",

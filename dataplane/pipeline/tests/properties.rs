@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_handled(data in prop::collection::vec(any::<u8>(), 0..400), seed in 0usize..5, at: prop::sample::Index) {
+    fn any_bytes_are_handled(data in prop::collection::vec(any::<u8>(), 0..400), seed in 0usize..8, at: prop::sample::Index) {
         packet_path(&data);
         let (_, mut seed) = packet_path_seeds().swap_remove(seed);
         let at = at.index(seed.len());

@@ -2,50 +2,69 @@
 
 use super::lab::Lab;
 use super::packet::Packet;
-use super::site::{CLIENT_SIDE, NAT_REAL_PORT, SERVER_SIDE, Site, real, vip};
+use super::site::{CLIENT_SIDE, NAT_REAL_PORT, SERVER_SIDE, Site, real, real6, vip, vip6};
 use crate::pipeline::Resolve;
-use crate::snapshot::{Method, Snapshot};
+use crate::snapshot::{Method, Ports, Snapshot};
 use crate::time::Time;
 use sheave_frame::{BURST, PortId};
 use sheave_proto::wire::flow::Proto;
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 thread_local! {
-    static WORLD: RefCell<(Lab, Snapshot)> = RefCell::new(world());
+    static WORLD: RefCell<(Lab, Vec<Snapshot>)> = RefCell::new(world());
 }
 
-fn world() -> (Lab, Snapshot) {
+fn world() -> (Lab, Vec<Snapshot>) {
     let mut site = Site::default();
     site.add(vip(0), 80, Proto::Tcp, Method::Nat, 2);
     site.add(vip(1), 53, Proto::Udp, Method::Nat, 2);
     site.add(vip(2), 80, Proto::Tcp, Method::DirectRoute, 2);
     site.add(vip(3), 53, Proto::Udp, Method::Tunnel, 2);
-    (Lab::sized(Resolve::Ask, 256, 600), site.snapshot())
+    site.add(vip6(0), 80, Proto::Tcp, Method::Nat, 2);
+    site.add(vip6(1), 53, Proto::Udp, Method::DirectRoute, 2);
+    site.add(vip6(2), 80, Proto::Tcp, Method::Tunnel, 2);
+    site.add(vip(4), 0, Proto::Tcp, Method::Nat, 2).ports = Ports::Any;
+    let mut snapshots = vec![site.snapshot()];
+    // The same without neighbours; without a way back; with a small one; without half of the destinations.
+    site.neighbours = false;
+    snapshots.push(site.snapshot());
+    (site.neighbours, site.default_route) = (true, false);
+    snapshots.push(site.snapshot());
+    (site.default_route, site.mtu) = (true, [1280, 1280]);
+    snapshots.push(site.snapshot());
+    site.services.iter_mut().for_each(|service| service.destinations[0].removed = true);
+    snapshots.push(site.snapshot());
+    (Lab::sized(Resolve::Ask, 256, 600), snapshots)
 }
 
 /// Runs frames through a pipeline that lives as long as the thread. `data` is a list of frames, each behind three
-/// bytes: interface and how many seconds pass first, then the length.
+/// bytes: interface and how many seconds pass then, which snapshot counts from then on, the length.
 ///
 /// ```text
-///   | port 1, seconds 7 bits | length 16, big-endian | frame | ...
+///   | port 1, seconds 7 bits | snapshot 5, length 11, big-endian | frame | ...
 /// ```
 ///
 /// # Panics
 /// When a frame is lost or made, or has not exactly one verdict.
 pub fn packet_path(data: &[u8]) {
-    WORLD.with_borrow_mut(|(lab, snapshot)| {
+    WORLD.with_borrow_mut(|(lab, snapshots)| {
         let mut frames = Vec::new();
         let mut rest = data;
+        let mut snapshot = &snapshots[0];
         while let Some(([head, high, low], behind)) = rest.split_first_chunk() {
-            let length = usize::from(u16::from_be_bytes([*high, *low])).min(behind.len()).min(2000);
+            let length = usize::from(u16::from_be_bytes([high & 7, *low])).min(behind.len());
             let (frame, behind) = behind.split_at(length);
             let port = if head & 1 == 0 { CLIENT_SIDE } else { SERVER_SIDE };
             frames.push((port, frame.to_vec()));
             rest = behind;
-            if *head > 1 || frames.len() == BURST {
+            let other = usize::from(high >> 3);
+            if *head > 1 || other != 0 || frames.len() == BURST {
                 handle(lab, snapshot, &mut frames);
                 lab.now = lab.now.after(u64::from(head >> 1) * Time::SECOND);
+            }
+            if other != 0 {
+                snapshot = &snapshots[other % snapshots.len()];
             }
         }
         handle(lab, snapshot, &mut frames);
@@ -80,7 +99,26 @@ pub fn packet_path_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let udp =
         |n: u8| vec![to(n, 53, Proto::Udp, 0).payload(b"query"), reply(Proto::Udp, 0).payload(b"answer")];
     let dying = vec![Packet { ttl: 1, ..to(0, 80, Proto::Tcp, syn) }];
-    let named = [("nat-tcp", nat), ("nat-udp", udp(1)), ("dr", tcp(2)), ("tunnel", udp(3)), ("ttl", dying)];
+    let client6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 1), 40_000);
+    let six = |n: u8, port: u16, proto: Proto| Packet::from_client(proto, client6, (vip6(n), port), syn);
+    let v6 = vec![
+        six(0, 80, Proto::Tcp),
+        Packet::from_real(Proto::Tcp, (real6(0), NAT_REAL_PORT), client6, syn | ack),
+        six(1, 53, Proto::Udp).payload(b"query"),
+        six(2, 80, Proto::Tcp),
+    ];
+    let tagged = vec![to(0, 80, Proto::Tcp, syn).tagged(&[7]), six(0, 80, Proto::Tcp).tagged(&[100, 7])];
+    let any = vec![to(4, 2000, Proto::Tcp, syn), to(4, 2001, Proto::Tcp, syn)];
+    let named = [
+        ("v6", v6),
+        ("tagged", tagged),
+        ("any-port", any),
+        ("nat-tcp", nat),
+        ("nat-udp", udp(1)),
+        ("dr", tcp(2)),
+        ("tunnel", udp(3)),
+        ("ttl", dying),
+    ];
     named.into_iter().map(|(name, packets)| (name, record(&packets))).collect()
 }
 

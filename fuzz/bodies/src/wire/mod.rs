@@ -4,6 +4,7 @@
 //! find its way through the layers below.
 
 mod agree;
+mod later;
 mod rewrite;
 
 use sheave_proto::wire::eth::ethertype;
@@ -15,9 +16,13 @@ pub fn wire(input: &[u8]) {
     as_frame(input);
     agree::arp(input);
     as_ipv4(input);
-    agree::ipv6(input);
+    as_ipv6(input);
+    later::open(47, input);
+    later::open(17, input);
+    later::lines(input);
     agree::udp(input);
     agree::tcp(input);
+    later::tcp_options(input);
     as_icmp(input);
 }
 
@@ -29,7 +34,7 @@ fn as_frame(frame: &[u8]) {
     match header.ethertype {
         ethertype::ARP => agree::arp(payload),
         ethertype::IPV4 => as_ipv4(payload),
-        ethertype::IPV6 => agree::ipv6(payload),
+        ethertype::IPV6 => as_ipv6(payload),
         _ => {}
     }
 }
@@ -38,17 +43,28 @@ fn as_ipv4(packet: &[u8]) {
     agree::ipv4(packet);
     let Ok(ip) = ipv4::parse(packet) else { return };
     rewrite::ipv4(packet);
+    later::errors(packet);
+    later::open(ip.protocol, ip.payload(packet));
     rewrite::quoted_by_an_error(packet, &ip);
     if ip.frag_offset != 0 {
         return;
     }
     let payload = ip.payload(packet);
     match ip.protocol {
-        protocol::TCP => agree::tcp(payload),
+        protocol::TCP => {
+            agree::tcp(payload);
+            later::tcp_options(payload);
+        }
         protocol::UDP => agree::udp(payload),
         protocol::ICMP => as_icmp(payload),
         _ => {}
     }
+}
+
+fn as_ipv6(packet: &[u8]) {
+    agree::ipv6(packet);
+    later::ipv6(packet);
+    later::errors(packet);
 }
 
 fn as_icmp(message: &[u8]) {

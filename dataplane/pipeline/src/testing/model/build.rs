@@ -45,13 +45,8 @@ pub(super) fn translated(
     (ends, addr, port): (Ends, IpAddr, u16),
 ) -> Vec<u8> {
     let mut sent = onward(frame, ip, macs);
-    let (address_at, port_at) = match (ends, ip.src.is_ipv4()) {
-        (Ends::Source, true) => (12, 0),
-        (Ends::Destination, true) => (16, 2),
-        (Ends::Source, false) => (8, 0),
-        (Ends::Destination, false) => (24, 2),
-    };
-    let at = ip.l3 + address_at;
+    let port_at = if ends == Ends::Source { 0 } else { 2 };
+    let at = ip.l3 + address_at(ends, ip.src);
     match addr {
         IpAddr::V4(addr) => {
             sent[at..at + 4].copy_from_slice(&addr.octets());
@@ -105,6 +100,48 @@ fn summed_alike(before: &Summed<'_>, after: &Summed<'_>, (protocol, field, old):
     // How far it is off stays; 0 and 0xffff are two spellings of the same.
     let off = folded(&[], u64::from(old) + u64::from(before.rest(protocol, field)));
     spelled(folded(&[], u64::from(off) + u64::from(right)))
+}
+
+/// An ICMP error with another outer address, at one end, and another address and port at an end of what it quotes. The
+/// checksum of the quoted transport header stays as it is.
+pub(super) fn quoting(
+    frame: &[u8],
+    ip: &Ip,
+    quote: &Ip,
+    macs: Macs,
+    ((outer, inner), addr, port): ((Ends, Ends), IpAddr, u16),
+) -> Vec<u8> {
+    let mut sent = onward(frame, ip, macs);
+    for (l3, ends) in [(ip.l3, outer), (quote.l3, inner)] {
+        let at = l3 + address_at(ends, addr);
+        match addr {
+            IpAddr::V4(addr) => sent[at..at + 4].copy_from_slice(&addr.octets()),
+            IpAddr::V6(addr) => sent[at..at + 16].copy_from_slice(&addr.octets()),
+        }
+    }
+    let port_at = quote.l4 + if inner == Ends::Source { 0 } else { 2 };
+    sent[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
+    let (mut src, mut dst) = (ip.src, ip.dst);
+    *(if outer == Ends::Source { &mut src } else { &mut dst }) = addr;
+    if addr.is_ipv4() {
+        seal_v4(&mut sent[ip.l3..ip.l4]);
+        seal_v4(&mut sent[quote.l3..quote.l4]);
+    }
+    sent[ip.l4 + 2..ip.l4 + 4].fill(0);
+    let start = if addr.is_ipv4() { 0 } else { pseudo(src, dst, 58, sent.len() - ip.l4) };
+    let sum = !folded(&sent[ip.l4..], start);
+    sent[ip.l4 + 2..ip.l4 + 4].copy_from_slice(&sum.to_be_bytes());
+    sent
+}
+
+/// Where an address lies in a header of its family.
+fn address_at(ends: Ends, addr: IpAddr) -> usize {
+    match (ends, addr.is_ipv4()) {
+        (Ends::Source, true) => 12,
+        (Ends::Destination, true) => 16,
+        (Ends::Source, false) => 8,
+        (Ends::Destination, false) => 24,
+    }
 }
 
 /// Tunnelling (IP in IP).

@@ -4,6 +4,7 @@ use super::build::{self, Complaint, Ends};
 use super::choose::{Choice, Pool};
 use super::connections::{Connection, End, Tuple};
 use super::cut::Cut;
+use super::errors::{is_error, quote};
 use super::network::{Way, is_host, is_martian};
 use super::outcome::{Bytes, Leaving, Outcome};
 use super::read::{Ip, Read, Transport, read};
@@ -26,15 +27,15 @@ const CONTRADICTS: u8 = 0x15;
 
 /// A frame being judged.
 #[derive(Clone, Copy)]
-struct Case<'a> {
+pub(super) struct Case<'a> {
     worker: usize,
     now: Time,
     port: PortId,
-    frame: &'a [u8],
-    ip: &'a Ip,
+    pub(super) frame: &'a [u8],
+    pub(super) ip: &'a Ip,
     verdict: &'a Verdict,
     /// The frame that came out, if one did: for what the director may choose.
-    came: &'a [u8],
+    pub(super) came: &'a [u8],
 }
 
 impl Case<'_> {
@@ -84,7 +85,7 @@ impl Model {
         }
         let vip = self.is_vip(ip.dst);
         if listen.is_none() && !from_real && !vip {
-            return Ok(Outcome::End(&[Reason::NotOurs]));
+            return Ok(self.elsewhere(case));
         }
         if let Some(bad) = malformed(ip, from_real) {
             return Ok(bad);
@@ -104,7 +105,7 @@ impl Model {
     }
 
     /// The service that listens here: one port before a range, a range before any port.
-    fn listen_at(&self, addr: IpAddr, port: u16, protocol: u8) -> Option<usize> {
+    pub(super) fn listen_at(&self, addr: IpAddr, port: u16, protocol: u8) -> Option<usize> {
         let here = |(_, s): &(usize, &Service)| !s.removed && s.vip == addr && number(s.proto) == protocol;
         let rank = |ports: Ports| match ports {
             Ports::One(_) => 0,
@@ -244,7 +245,12 @@ impl Model {
     }
 
     /// The connections that a packet of a real server to a client may be of.
-    fn replies(&self, protocol: u8, client: End, real: End) -> impl Iterator<Item = (&Tuple, &Connection)> {
+    pub(super) fn replies(
+        &self,
+        protocol: u8,
+        client: End,
+        real: End,
+    ) -> impl Iterator<Item = (&Tuple, &Connection)> {
         let mine = move |t: &&Tuple| t.0 == protocol && t.1 == client;
         let from = (protocol, client, (IpAddr::from([0; 4]), 0), 0);
         let all = self.connections.range(from..).take_while(move |(t, _)| mine(t));
@@ -379,6 +385,37 @@ impl Model {
         }
     }
 
+    /// A packet that is for none of ours: an ICMP error about one of ours, perhaps.
+    fn elsewhere(&mut self, case: &Case<'_>) -> Outcome {
+        const NOT_OURS: Outcome = Outcome::End(&[Reason::NotOurs]);
+        let (ip, message) = (case.ip, case.ip.segment(case.frame));
+        let v4 = ip.src.is_ipv4();
+        if ip.protocol != if v4 { 1 } else { 58 } || message.is_empty() || message[0] >= 128 {
+            return NOT_OURS;
+        }
+        if self.is_own(ip.dst) {
+            // About a tunnel, perhaps.
+            return Outcome::Anything;
+        }
+        let Some(quote) = quote(case) else {
+            return Outcome::Ignored;
+        };
+        if !quote.ports.is_some_and(|(_, dport)| self.is_real(quote.dst, dport, quote.protocol)) {
+            return NOT_OURS;
+        }
+        if let Some(bad) = malformed(ip, false) {
+            return bad;
+        }
+        let start = if v4 { 0 } else { sums::pseudo(ip.src, ip.dst, 58, message.len()) };
+        if sums::folded(message, start) != 0xffff {
+            return Outcome::End(&[Reason::IcmpChecksum]);
+        }
+        if !is_error(v4, message[0]) {
+            return Outcome::End(&[Reason::NotOurs, Reason::IcmpNotOurs]);
+        }
+        self.error_to_client(case, &quote)
+    }
+
     /// A packet to a VIP that no service is concerned by.
     fn unserved(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
         let (ip, v4) = (case.ip, case.ip.src.is_ipv4());
@@ -394,7 +431,7 @@ impl Model {
         }
     }
 
-    fn icmp(&self, case: &Case<'_>, message: &[u8], (sum, echo): (u16, u8)) -> Outcome {
+    fn icmp(&mut self, case: &Case<'_>, message: &[u8], (sum, echo): (u16, u8)) -> Outcome {
         if message.len() < 8 {
             return Outcome::End(&[Reason::IcmpTruncated]);
         }
@@ -403,6 +440,9 @@ impl Model {
         }
         if message[..2] == [echo, 0] {
             return self.reply(case, Reason::EchoReply, |macs| build::echo(case.frame, case.ip, macs));
+        }
+        if is_error(case.ip.src.is_ipv4(), message[0]) {
+            return self.error_to_vip(case);
         }
         Outcome::End(&[Reason::IcmpNotOurs])
     }

@@ -17,6 +17,7 @@ mod build;
 mod choose;
 mod connections;
 mod cut;
+mod errors;
 mod judge;
 mod network;
 mod outcome;
@@ -124,6 +125,14 @@ impl Model {
         let (tuple, connection) =
             self.connections.range(from..).next().or(self.connections.first_key_value())?;
         (tuple.1.0.is_ipv4() == connection.real.0.is_ipv4()).then_some((tuple.0, tuple.1, connection.real))
+    }
+
+    /// The same, and what the client talks to.
+    pub(crate) fn some_ends(&self, near: End) -> Option<(u8, End, End, End)> {
+        let (protocol, client, real) = self.some_connection(near)?;
+        let from = (protocol, client, (IpAddr::from([0; 4]), 0), 0);
+        let (tuple, _) = self.connections.range(from..).find(|(_, c)| c.real == real)?;
+        Some((protocol, client, tuple.2, real))
     }
 
     fn service(&self, index: usize) -> Option<&Service> {

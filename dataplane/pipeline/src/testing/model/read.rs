@@ -80,6 +80,14 @@ pub(super) fn read(frame: &[u8]) -> Read {
     }
 }
 
+/// The packet that begins somewhere in a message, as much of it as is there.
+pub(super) fn quoted(message: &[u8], at: usize, is_v4: bool) -> Result<Ip, Bad> {
+    if at > message.len() {
+        return Err(Bad);
+    }
+    if is_v4 { v4(message, at) } else { v6(message, at) }
+}
+
 fn v4(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
     let packet = &frame[l3..];
     let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| Bad)?;

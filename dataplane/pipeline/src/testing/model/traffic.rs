@@ -3,10 +3,10 @@
 use super::Model;
 use super::sums::seal_v4;
 use crate::snapshot::{Method, Ports};
-use crate::testing::Packet;
 use crate::testing::site::{
     CLIENT_SIDE, DIRECTOR, NAT_REAL_PORT, SERVER_SIDE, Service, Site, real, real6, vip,
 };
+use crate::testing::{Error, Packet};
 use etherparse::PacketBuilder;
 use sheave_frame::PortId;
 use sheave_proto::wire::flow::Proto;
@@ -80,7 +80,8 @@ impl Traffic {
             0..58 => self.of_client(site),
             58..84 => self.of_real(site, model),
             84..90 if !self.recent.is_empty() => self.dice.pick(self.recent.make_contiguous()).clone(),
-            90..93 => self.echo(site),
+            90..92 => self.echo(site),
+            92..95 => self.complaint(site, model),
             _ => self.stray(site),
         };
         self.recent.push_back(frame.clone());
@@ -212,6 +213,47 @@ impl Traffic {
             bytes[last] ^= 1 << self.dice.small(8);
         }
         (CLIENT_SIDE, bytes)
+    }
+
+    /// An ICMP error about a packet of a connection, or nearly.
+    fn complaint(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        let near = self.client(self.dice.0 & 2 == 0);
+        let Some((protocol, client, vip, real)) = model.some_ends(near) else { return self.stray(site) };
+        let proto = if protocol == 6 { Proto::Tcp } else { Proto::Udp };
+        let dice = &mut self.dice;
+        let (mut quoted, port) = if dice.once_in(2) {
+            (Packet::from_client(proto, vip, client, 0x10), CLIENT_SIDE)
+        } else {
+            (Packet::from_client(proto, client, real, 0x10), SERVER_SIDE)
+        };
+        quoted.payload = vec![dice.small(256); dice.roll(30)];
+        if dice.once_in(20) {
+            quoted.src.set_port(1);
+        }
+        let mut quote = quoted.bytes().split_off(14);
+        if dice.once_in(3) {
+            quote.truncate(48);
+        }
+        if dice.once_in(20) {
+            let at = dice.roll(quote.len());
+            quote[at] ^= 1 << dice.small(8);
+        }
+        let v4 = client.0.is_ipv4();
+        let kinds: &[(u8, u8)] = if v4 {
+            &[(3, 1), (3, 3), (3, 4), (11, 0), (4, 0), (5, 0), (12, 0)]
+        } else {
+            &[(1, 0), (1, 4), (2, 0), (3, 0), (4, 0), (130, 0)]
+        };
+        // From the other end, or from anywhere on the way.
+        let src = if dice.once_in(2) { quoted.dst.ip() } else { self.client(v4).0 };
+        let (dst, kind, dice) = (quoted.src.ip(), *self.dice.pick(kinds), &mut self.dice);
+        let ttl = if dice.once_in(30) { dice.small(3) } else { 60 };
+        let mut bytes = Error { port, src, dst, kind, rest: [0, 0, 5, 0], quote, ttl }.bytes();
+        if dice.once_in(20) {
+            let at = bytes.len() - 1 - dice.roll(20);
+            bytes[at] ^= 1 << dice.small(8);
+        }
+        (port, bytes)
     }
 
     /// What is not ours, or nearly.
