@@ -205,7 +205,9 @@ impl Compiler {
         for service in &services {
             let Some(id) = self.ids.service(&service.model.name) else { continue };
             for key in self.kept.keys().filter(|key| key.service == id.0) {
-                if let Some(kept) = self.destination(&mut builder, *key, Terms::default(), service.model, &links) {
+                if let Some(kept) =
+                    self.destination(&mut builder, *key, Terms::default(), service.model, &links)
+                {
                     builder.leave(kept);
                 }
             }

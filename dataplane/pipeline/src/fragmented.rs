@@ -165,7 +165,7 @@ impl<'a> Context<'a> {
             None => return Verdict::because(Reason::FragmentEarly),
             Some((frame, why @ Refused::TooMany)) => self.end(frame, refused(why)),
             Some((frame, why)) => {
-                self.give_up(frame, why);
+                self.refuse_held(frame, why);
                 Verdict::because(Reason::FragmentEarly)
             }
         };
@@ -188,7 +188,7 @@ impl<'a> Context<'a> {
                     }
                     self.shared.datagrams.handled(&arrived);
                 }
-                Err(why) => self.give_up(frame, why),
+                Err(why) => self.refuse_held(frame, why),
             }
         }
     }
@@ -198,12 +198,12 @@ impl<'a> Context<'a> {
     pub(crate) fn tend_fragments(&mut self) {
         self.settle();
         while let Some(frame) = self.own.early.take_overdue(self.now, &self.shared.datagrams) {
-            self.give_up(frame, Refused::Unmatched);
+            self.refuse_held(frame, Refused::Unmatched);
         }
         self.settle();
     }
 
-    fn give_up(&mut self, frame: Frame, why: Refused) {
+    fn refuse_held(&mut self, frame: Frame, why: Refused) {
         self.own.counters.add(counters::reason(refused(why)), 1);
         self.pool.release(frame);
     }

@@ -17,9 +17,7 @@ const DIRECTOR: &[Later<Director>] = &[("flood", LEAVE, |d| {
 const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
 
-const SERVICE: &[Later<Service>] = &[
-    ("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is")),
-];
+const SERVICE: &[Later<Service>] = &[("syn-proxy", LEAVE, |s| when(s.syn_proxy, "syn-proxy is"))];
 
 const LEAVE: &str = "leave it out";
 
