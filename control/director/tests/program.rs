@@ -64,7 +64,8 @@ fn check_refuses_what_is_not_supported_yet() {
     let dir = Dir::new("unsupported");
     let file = dir.file(
         "a.toml",
-        "[[service]]\nlisten = \"[2001:db8::1]:80/tcp\"\nsyn-proxy = true\nhelper = \"ftp\"\n",
+        "[[service]]\nlisten = \"[2001:db8::1]:80/tcp\"\nsyn-proxy = true\n\n\
+         [[interface]]\nname = \"d0\"\nqueue-cores = [1]\n",
     );
     let out = sheaved(&["--config", &file, "--check"]);
     let lines = text(&out.stderr);

@@ -113,9 +113,19 @@ fn arp(packet: Arp, dst: Mac) -> Vec<u8> {
 #[test]
 fn every_reason_of_the_pipeline_is_reached() {
     let mut reached = BTreeSet::new();
-    let parts: [fn() -> BTreeSet<Reason>; 11] = [
-        not_ours, arps, neighbours, ip_headers, fragments, transports, icmps, answers, limits, ways_out,
+    let parts: [fn() -> BTreeSet<Reason>; 12] = [
+        not_ours,
+        arps,
+        neighbours,
+        ip_headers,
+        fragments,
+        transports,
+        icmps,
+        answers,
+        limits,
+        ways_out,
         tables,
+        side_records,
     ];
     for part in parts {
         reached.extend(part());
@@ -463,6 +473,17 @@ fn no_room(mut stage: Stage) -> Reason {
     let lab = &mut stage.lab;
     lab.pipeline.process(lab.now, &stage.snapshot, &mut burst, &mut lab.pool, &mut lab.out);
     lab.out.verdicts[0].reason().expect("not a forward")
+}
+
+/// The helper of each control connection has to remember something.
+fn side_records() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Tcp, Method::Nat, Resolve::Control);
+    stage.republish(|site| site.ftp.push(0));
+    stage.lab = Lab::sized(Resolve::Control, 1, 100);
+    let syn = |port| Packet::from_client(Proto::Tcp, (CLIENT.0, port), VIP, Packet::SYN);
+    stage.forward(&syn(1000));
+    stage.expect(Reason::SideRecordsFull, CLIENT_SIDE, &syn(1001).bytes());
+    stage.reached
 }
 
 fn tables() -> BTreeSet<Reason> {
