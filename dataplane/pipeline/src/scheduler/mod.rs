@@ -110,18 +110,6 @@ pub fn eligible(destination: &Destination, live: &DestLive) -> bool {
     destination.weight > 0 && listed(destination) && !live.overloaded(&destination.limits)
 }
 
-/// Whether a template may bring another connection of its client to a destination: one that takes connections, or is
-/// only quiesced, or is drained with templates honoured. Limits hold for it too.
-#[inline]
-pub fn takes_sticky(destination: &Destination, live: &DestLive) -> bool {
-    let intended = match destination.intent {
-        Intent::Ready => true,
-        Intent::Drain => destination.honours_templates,
-        Intent::Maint => false,
-    };
-    intended && destination.health == Health::Up && !live.overloaded(&destination.limits)
-}
-
 /// The part of its weight that a destination counts with now: less than 1 while it is in its slow start.
 pub fn share_of_weight(live: &DestLive, slow_start: Seconds, now: Time) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a number up to 1024")]

@@ -25,7 +25,7 @@ pub fn cut(frame: &[u8], step: usize, id: u32) -> Vec<Vec<u8>> {
         } else {
             piece[16..18].copy_from_slice(&short(headers - 14 + part.len()));
             piece[18..20].copy_from_slice(&id.to_be_bytes()[2..]);
-            piece[20..22].copy_from_slice(&short(at / 8 | if more { 0x2000 } else { 0 }));
+            piece[20..22].copy_from_slice(&short((at / 8) | if more { 0x2000 } else { 0 }));
             sum(&mut piece, headers);
         }
         piece.extend(part);
