@@ -3,7 +3,7 @@
 //! B1, the table of 65537 slots for 1000 destinations of one weight, goes to `target/perf/summary.json`.
 
 use criterion::{BenchmarkId, Criterion};
-use sheave_perf::Outcome;
+use sheave_perf::{Better, Outcome};
 use sheave_pipeline::scheduler::HashKey;
 use sheave_pipeline::scheduler::maglev::{TableSize, Walker, fill};
 use std::hint::black_box;
@@ -61,8 +61,9 @@ fn record() {
         name: "Maglev table of 65537 slots for 1000 destinations",
         value: runs[RUNS / 2],
         unit: "us",
-        target: 2000,
-        stretch: 1100,
+        target: 2000.0,
+        stretch: 1100.0,
+        better: Better::Lower,
         runs: RUNS,
         spread: runs[RUNS * 95 / 100] - runs[RUNS * 5 / 100],
     };

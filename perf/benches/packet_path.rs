@@ -1,17 +1,15 @@
 //! Time of the packet path, in memory: ns a packet.
 //!
-//! One measured iteration is one packet: `time: [a b c]` are nanoseconds a packet. At the end P1, the number that
-//! is held against its target, is measured by itself and written to `target/perf/summary.json`.
+//! One measured iteration is one packet: `time: [a b c]` are nanoseconds a packet. The numbers that are held against
+//! targets are measured by `targets`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use sheave_perf::{CHUNK, Outcome, Packets, Rig};
+use sheave_perf::{CHUNK, Packets, Rig};
 use sheave_pipeline::snapshot::Method;
 use std::hint::black_box;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FEW: u32 = 1 << 14;
-const MANY: u32 = 1 << 20;
 
 /// Time to process so many packets, received a chunk at a time.
 fn established(rig: &mut Rig, packets: &mut Packets, burst: usize, count: u64) -> Duration {
@@ -83,50 +81,6 @@ fn new_connections(c: &mut Criterion) {
     group.finish();
 }
 
-/// A million flows under NAT, uniform, bursts of 64: what P1 is about.
-fn million(c: &mut Criterion) {
-    let mut rig = Rig::new(Method::Nat, MANY);
-    let (mut data, replies) = rig.establish();
-    let mut replies = replies.expect("NAT has replies");
-    let mut group = c.benchmark_group("established");
-    group.throughput(Throughput::Elements(1));
-    for (way, packets) in [("in", &mut data), ("out", &mut replies)] {
-        group.bench_function(BenchmarkId::new(format!("nat-{way}-1m"), 64), |b| {
-            b.iter_custom(|count| established(&mut rig, packets, 64, count));
-        });
-    }
-    group.finish();
-    let mut runs: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let ways = [&mut data, &mut replies].map(|p| established(&mut rig, p, 64, PACKETS));
-            ways.iter().map(Duration::as_secs_f64).sum::<f64>() * 1e9 / (2 * PACKETS) as f64
-        })
-        .collect();
-    assert_eq!(rig.otherwise(), 0, "every packet was forwarded");
-    runs.sort_by(f64::total_cmp);
-    record(&runs);
-}
-
-const RUNS: usize = 11;
-const PACKETS: u64 = 1 << 19;
-
-/// Records P1: the median, and how far apart all runs but the slowest and the fastest are.
-fn record(runs: &[f64]) {
-    let result = Outcome {
-        id: "P1",
-        name: "NAT in memory, established, 1 M flows, burst 64, mean of in and out",
-        value: runs[RUNS / 2],
-        unit: "ns/packet",
-        target: 40,
-        stretch: 28,
-        runs: RUNS,
-        spread: runs[RUNS - 2] - runs[1],
-    };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    result.record(target).expect("the summary is written");
-    println!("{result}");
-}
-
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(20)
@@ -136,6 +90,5 @@ fn main() {
         .configure_from_args();
     established_flows(&mut criterion);
     new_connections(&mut criterion);
-    million(&mut criterion);
     criterion.final_summary();
 }

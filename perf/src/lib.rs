@@ -13,6 +13,6 @@ mod outcome;
 mod packets;
 mod rig;
 
-pub use outcome::Outcome;
+pub use outcome::{Better, Outcome};
 pub use packets::Packets;
-pub use rig::{CHUNK, Rig};
+pub use rig::{CHUNK, Rig, Setup};

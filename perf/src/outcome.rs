@@ -4,7 +4,25 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// One measured number. Lower is better.
+/// Which numbers are good ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Small ones.
+    Lower,
+    /// Large ones.
+    Higher,
+}
+
+impl Better {
+    const fn name(self) -> &'static str {
+        match self {
+            Better::Lower => "lower",
+            Better::Higher => "higher",
+        }
+    }
+}
+
+/// One measured number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// What it is known by, as in P1.
@@ -16,9 +34,11 @@ pub struct Outcome {
     /// Its unit.
     pub unit: &'static str,
     /// What it has to reach.
-    pub target: u32,
+    pub target: f64,
     /// What would be splendid.
-    pub stretch: u32,
+    pub stretch: f64,
+    /// Which way is better.
+    pub better: Better,
     /// How often it was measured.
     pub runs: usize,
     /// How far the runs are apart.
@@ -50,20 +70,30 @@ impl Outcome {
     }
 
     fn json(&self) -> String {
-        let Outcome { id, name, value, unit, target, stretch, runs, spread } = self;
+        let Outcome { id, name, value, unit, target, stretch, better, runs, spread } = self;
+        let better = better.name();
         format!(
-            "{{\"id\":\"{id}\",\"name\":\"{name}\",\"value\":{value:.1},\"unit\":\"{unit}\",\"against\":null,\
-             \"target\":{target},\"stretch\":{stretch},\"better\":\"lower\",\"runs\":{runs},\"spread\":{spread:.1}}}"
+            "{{\"id\":\"{id}\",\"name\":\"{name}\",\"value\":{value:.3},\"unit\":\"{unit}\",\"against\":null,\
+             \"target\":{target},\"stretch\":{stretch},\"better\":\"{better}\",\"runs\":{runs},\"spread\":{spread:.3}}}"
         )
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { id, name, value, unit, target, stretch, runs, spread } = self;
+        let Outcome { id, name, value, unit, target, stretch, better, runs, spread } = self;
+        let reached = |goal: f64| match better {
+            Better::Lower => *value <= goal,
+            Better::Higher => *value >= goal,
+        };
+        let how = match (reached(*target), reached(*stretch)) {
+            (_, true) => "splendid",
+            (true, false) => "reached",
+            (false, false) => "MISSED",
+        };
         write!(
             f,
-            "{id}  {value:.1} {unit}  (target {target}, stretch {stretch}; {runs} runs within {spread:.1})  {name}"
+            "{id:<3} {value:>9.2} {unit:<20} target {target}, stretch {stretch}: {how:<8} ({runs} runs within {spread:.2})  {name}"
         )
     }
 }
@@ -79,8 +109,9 @@ mod tests {
             name: "instructions",
             value: 300.04,
             unit: "instructions/packet",
-            target: 320,
-            stretch: 280,
+            target: 320.0,
+            stretch: 280.0,
+            better: Better::Lower,
             runs: 1,
             spread: 0.0,
         };
@@ -88,14 +119,14 @@ mod tests {
         let line = |id: &str, value: &str| {
             format!(
                 "{{\"id\":\"{id}\",\"name\":\"instructions\",\"value\":{value},\"unit\":\"instructions/packet\",\
-                 \"against\":null,\"target\":320,\"stretch\":280,\"better\":\"lower\",\"runs\":1,\"spread\":0.0}}"
+                 \"against\":null,\"target\":320,\"stretch\":280,\"better\":\"lower\",\"runs\":1,\"spread\":0.000}}"
             )
         };
         let one = p2.merged("");
-        assert_eq!(one, format!("[\n{}\n]\n", line("P2", "300.0")));
+        assert_eq!(one, format!("[\n{}\n]\n", line("P2", "300.040")));
         let two = p1.merged(&one);
-        assert_eq!(two, format!("[\n{},\n{}\n]\n", line("P1", "40.0"), line("P2", "300.0")));
+        assert_eq!(two, format!("[\n{},\n{}\n]\n", line("P1", "40.000"), line("P2", "300.040")));
         let again = Outcome { value: 250.0, ..p2 }.merged(&two);
-        assert_eq!(again, format!("[\n{},\n{}\n]\n", line("P1", "40.0"), line("P2", "250.0")));
+        assert_eq!(again, format!("[\n{},\n{}\n]\n", line("P1", "40.000"), line("P2", "250.000")));
     }
 }

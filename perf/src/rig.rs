@@ -3,10 +3,11 @@
 use crate::packets::Packets;
 use sheave_frame::Burst;
 use sheave_pipeline::snapshot::Method;
-use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Site, vip};
-use sheave_pipeline::{Resolve, Snapshot, VerdictKind};
+use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Site, vip, vip6};
+use sheave_pipeline::{Resolve, Settings, Shared, Snapshot, VerdictKind};
 use sheave_proto::wire::flow::Proto;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Frames that are received before any is processed: enough to make the cost of reading the clock vanish, few enough
 /// that their headers stay in the processor's second cache, as with a ring of this size.
@@ -15,10 +16,36 @@ pub const CHUNK: usize = 512;
 /// Real servers behind the service.
 const REALS: u8 = 8;
 
+/// Of the tables: the same numbers on every run.
+const SEED: u64 = 7;
+
 const PORT: u16 = 80;
 const SYN: u8 = Packet::SYN;
 const ACK: u8 = Packet::ACK;
 const DATA: &[u8] = b"ten bytes!";
+
+/// What a rig is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Forwarding method.
+    pub method: Method,
+    /// Flows, a power of two. None of them is open at first.
+    pub flows: u32,
+    /// Whether clients, VIP and real servers are of IPv6.
+    pub v6: bool,
+    /// Real servers behind the service.
+    pub reals: u8,
+    /// Connections that the table is made for.
+    pub connections: u64,
+}
+
+impl Setup {
+    /// IPv4, with a table that the flows fill as a well-measured one.
+    #[must_use]
+    pub fn new(method: Method, flows: u32) -> Setup {
+        Setup { method, flows, v6: false, reals: REALS, connections: u64::from(flows) }
+    }
+}
 
 /// A pipeline, its service with one forwarding method, and flows of it.
 #[derive(Debug)]
@@ -27,6 +54,9 @@ pub struct Rig {
     snapshot: Snapshot,
     method: Method,
     flows: u32,
+    v6: bool,
+    /// The first flow: workers that share tables have flows of their own.
+    first: u32,
     /// Received, not yet processed.
     ready: Burst,
     burst: Burst,
@@ -36,14 +66,38 @@ impl Rig {
     /// A rig with room for `flows` flows, a power of two. None of them is open.
     #[must_use]
     pub fn new(method: Method, flows: u32) -> Rig {
+        Rig::of(&Setup::new(method, flows))
+    }
+
+    /// A rig as `setup` says.
+    ///
+    /// # Panics
+    /// When its flows are not a power of two from [`CHUNK`] on.
+    #[must_use]
+    pub fn of(setup: &Setup) -> Rig {
+        let shared = Arc::new(Shared::on_heap(setup.connections, SEED));
+        Rig::over(setup, shared, 0, 1)
+    }
+
+    /// One of `workers` rigs over tables that they share; each has its own flows.
+    ///
+    /// # Panics
+    /// As [`Rig::of`].
+    #[must_use]
+    pub fn over(setup: &Setup, shared: Arc<Shared>, worker: usize, workers: usize) -> Rig {
+        let Setup { method, flows, v6, reals, .. } = *setup;
         assert!(flows.is_power_of_two() && flows as usize >= CHUNK, "a power of two from {CHUNK} on");
-        let entries = u64::from(flows) * if method == Method::Nat { 2 } else { 1 };
         let frames = u32::try_from(2 * CHUNK).expect("a small number");
+        let mut site =
+            if v6 { Site::with_v6(Proto::Tcp, method, reals) } else { Site::with(Proto::Tcp, method, reals) };
+        let settings = Settings { worker, workers, resolve: Resolve::Control, seed: SEED };
         Rig {
-            lab: Lab::sized(Resolve::Control, entries, frames),
-            snapshot: Site::with(Proto::Tcp, method, REALS).snapshot(),
+            lab: Lab::over(shared, settings, frames),
+            snapshot: site.snapshot(),
             method,
             flows,
+            v6,
+            first: u32::try_from(worker).expect("few") * flows,
             ready: Burst::with_capacity(CHUNK),
             burst: Burst::with_capacity(sheave_frame::BURST),
         }
@@ -63,15 +117,15 @@ impl Rig {
     pub fn establish(&mut self) -> (Packets, Option<Packets>) {
         let mut replies = (self.method == Method::Nat).then(|| Packets::new(SERVER_SIDE));
         for flow in 0..self.flows {
-            let client = client(flow);
-            self.handle(&to_vip(client, SYN));
+            let client = self.client(flow);
+            self.handle(&self.to_vip(client, SYN));
             if let Some(replies) = &mut replies {
                 let real = (self.last_sent_to(), NAT_REAL_PORT);
                 let reply = |flags| Packet::from_real(Proto::Tcp, real, client, flags);
                 self.handle(&reply(SYN | ACK));
                 replies.push(&reply(ACK).payload(DATA).bytes());
             }
-            self.handle(&to_vip(client, ACK));
+            self.handle(&self.to_vip(client, ACK));
             self.give_back();
         }
         (self.client_packets(ACK, DATA), replies)
@@ -130,7 +184,7 @@ impl Rig {
     fn client_packets(&self, flags: u8, payload: &[u8]) -> Packets {
         let mut packets = Packets::new(CLIENT_SIDE);
         for flow in 0..self.flows {
-            packets.push(&to_vip(client(flow), flags).payload(payload).bytes());
+            packets.push(&self.to_vip(self.client(flow), flags).payload(payload).bytes());
         }
         packets
     }
@@ -155,10 +209,75 @@ impl Rig {
     }
 
     /// The real server that the last packet was sent to.
-    fn last_sent_to(&self) -> Ipv4Addr {
+    fn last_sent_to(&self) -> IpAddr {
         let (_, frame) = self.lab.out.sends.last().expect("a packet was forwarded");
+        if self.v6 {
+            let octets: [u8; 16] = *frame.bytes()[38..].first_chunk().expect("an IPv6 header");
+            return IpAddr::from(octets);
+        }
         let octets: [u8; 4] = *frame.bytes()[30..].first_chunk().expect("an IPv4 header");
-        Ipv4Addr::from(octets)
+        IpAddr::from(octets)
+    }
+
+    /// The address and port of a flow's client.
+    fn client(&self, flow: u32) -> (IpAddr, u16) {
+        let flow = self.first + flow;
+        let port = 1024 + u16::try_from(flow % 64).expect("less than 64");
+        let host = 0x0a00_0001 + flow / 64;
+        let addr = if self.v6 {
+            IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8_00ff << 80) | u128::from(host)))
+        } else {
+            IpAddr::V4(Ipv4Addr::from_bits(host))
+        };
+        (addr, port)
+    }
+
+    fn to_vip(&self, client: (IpAddr, u16), flags: u8) -> Packet {
+        let vip: IpAddr = if self.v6 { vip6(0).into() } else { vip(0).into() };
+        Packet::from_client(Proto::Tcp, client, (vip, PORT), flags)
+    }
+
+    /// The packets of whole connections of all flows, a kind each, in order: SYN to FIN, ten of them, under NAT with one
+    /// real server.
+    ///
+    /// # Panics
+    /// Unless there is one real server and NAT.
+    #[must_use]
+    pub fn exchanges(&self) -> [Packets; 10] {
+        const FIN: u8 = Packet::FIN;
+        let real: IpAddr = if self.v6 {
+            sheave_pipeline::testing::real6(0).into()
+        } else {
+            sheave_pipeline::testing::real(0).into()
+        };
+        assert!(self.method == Method::Nat && self.snapshot.reals().count() == 1, "one known real server");
+        let from_client = |flags, payload: &[u8]| self.client_packets(flags, payload);
+        let from_real = |flags, payload: &[u8]| {
+            let mut packets = Packets::new(SERVER_SIDE);
+            for flow in 0..self.flows {
+                let reply = Packet::from_real(Proto::Tcp, (real, NAT_REAL_PORT), self.client(flow), flags);
+                packets.push(&reply.payload(payload).bytes());
+            }
+            packets
+        };
+        [
+            from_client(SYN, b""),
+            from_real(SYN | ACK, b""),
+            from_client(ACK, b""),
+            from_client(ACK, DATA),
+            from_real(ACK, b""),
+            from_real(ACK, DATA),
+            from_client(ACK, b""),
+            from_client(FIN | ACK, b""),
+            from_real(FIN | ACK, b""),
+            from_client(ACK, b""),
+        ]
+    }
+
+    /// Entries in the tables now.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.lab.shared.tables.len()
     }
 
     #[inline]
@@ -180,16 +299,6 @@ impl Drop for Rig {
             self.lab.pool.release(frame);
         }
     }
-}
-
-/// The address and port of a flow's client.
-fn client(flow: u32) -> (Ipv4Addr, u16) {
-    let port = u16::try_from(flow % 64).expect("less than 64");
-    (Ipv4Addr::from_bits(0x0a00_0001 + flow / 64), 1024 + port)
-}
-
-fn to_vip(client: (Ipv4Addr, u16), flags: u8) -> Packet {
-    Packet::from_client(Proto::Tcp, client, (vip(0), PORT), flags)
 }
 
 #[cfg(test)]
