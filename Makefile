@@ -72,7 +72,7 @@ deny: ## licences, banned and duplicate crates, sources (installs cargo-deny)
 
 .PHONY: unit
 unit: ## unit, property, golden and corpus tests: no root needed but for the AF_XDP ones of dataplane/io
-	$(CARGO) test --workspace --exclude sheave-testbeds -q
+	$(CARGO) test --workspace --exclude sheave-testbeds -q --no-fail-fast
 
 .PHONY: loom
 loom: ## every interleaving of the lock-free tables, rings and publication
