@@ -44,6 +44,7 @@ mod features;
 mod fitting;
 mod fragmented;
 mod fragmenting;
+mod head;
 mod helped;
 mod hold;
 mod inbound;

@@ -4,34 +4,17 @@
 //!
 //! What this accepts, it understands exactly as the long way does; a property holds the two together.
 
+use crate::head::{be16, be64, transport};
 use crate::key::Key;
 use crate::packet::Packet;
 use crate::parse::Parsed;
 use crate::snapshot::{Interface, Snapshot};
 use crate::tables::Tables;
 use sheave_proto::wire::eth::{HEADER_LEN as L3, ethertype};
-use sheave_proto::wire::flow::Proto;
-use sheave_proto::wire::tcp::TcpFlags;
 use std::net::Ipv6Addr;
 
 /// A plain header of IPv6 with a TCP header behind it. Datagrams of UDP that are shorter go the long way.
 const HEAD: usize = L3 + 40 + 20;
-
-/// Bytes of a frame, from an offset that the compiler checks against the array.
-#[inline(always)]
-fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-#[inline(always)]
-fn be32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-#[inline(always)]
-fn be64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    (u64::from(be32(bytes, at)) << 32) | u64::from(be32(bytes, at + 4))
-}
 
 /// Parses a frame that came in on `interface`.
 #[inline(always)]
@@ -46,22 +29,6 @@ pub(crate) fn parse(
         return None;
     }
     v6(bytes.len(), head, snapshot, tables)
-}
-
-/// TCP flags and whether the segment's own lengths agree: of `segment` bytes, with a header whose bytes 4 to 5 (UDP's
-/// length) and 12 to 13 (TCP's data offset and flags) are these.
-#[inline(always)]
-fn transport(proto: u8, segment: usize, udp_len: u16, offset_flags: u16) -> Option<(Proto, TcpFlags)> {
-    if proto == Proto::Tcp.number() {
-        let [offset, flags] = offset_flags.to_be_bytes();
-        let header = usize::from(offset >> 4) * 4;
-        (header >= 20 && header <= segment).then_some((Proto::Tcp, TcpFlags(flags)))
-    } else if proto == Proto::Udp.number() {
-        let length = usize::from(udp_len);
-        (length >= 8 && length <= segment).then_some((Proto::Udp, TcpFlags::default()))
-    } else {
-        None
-    }
 }
 
 #[inline(always)]

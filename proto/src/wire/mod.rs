@@ -34,7 +34,6 @@ pub mod gre;
 pub mod gue;
 pub mod icmpv4;
 pub mod icmpv6;
-pub mod ipip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;

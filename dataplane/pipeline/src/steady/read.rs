@@ -1,23 +1,15 @@
 //! From bytes to a lane.
 
 use super::{HEAD, L3, L4, Lane, Way};
+use crate::head::{be16, be32, transport};
 use crate::key::Key;
 use crate::snapshot::{Interface, Snapshot};
-use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
 use sheave_table::{Handle, Table};
 use std::net::Ipv4Addr;
 
-/// Bytes of a frame, from an offset that the compiler checks against the array.
-#[inline(always)]
-pub(super) fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-#[inline(always)]
-pub(super) fn be32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
+/// Flags that change the state of an established connection.
+const CHANGES: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
 
 /// Reads a frame that came in on `interface`, as far as it may go the short way.
 ///
@@ -37,7 +29,8 @@ pub(crate) fn read(
     if !ours || !whole || head[L3 + 8] < 2 || !checksum_ok(head) {
         return None;
     }
-    let (proto, quiet) = transport(head, len)?;
+    let segment = usize::from(len).checked_sub(L4 - L3)?;
+    let (proto, flags) = transport(head[L3 + 9], segment, be16(head, L4 + 4), be16(head, L4 + 12))?;
     let (src, dst) = (be32(head, L3 + 12), be32(head, L3 + 16));
     let (sport, dport) = (be16(head, L4), be16(head, L4 + 2));
     let (client, server) = (Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst));
@@ -49,7 +42,7 @@ pub(crate) fn read(
         id,
         way,
         proto,
-        quiet,
+        quiet: flags.0 & CHANGES == 0,
         found: false,
     };
     if snapshot.may_be_here(server) {
@@ -62,24 +55,6 @@ pub(crate) fn read(
     }
     let real = snapshot.plain_real_v4(client, sport, proto)?;
     Some(lane(Way::Out, real.0, Key::narrow_out_words(server, dport, real)))
-}
-
-/// The protocol, and whether no flag changes the state of an established connection. `None` if the segment's own
-/// lengths do not agree with an IP packet of `len` bytes.
-#[inline(always)]
-fn transport(head: &[u8; HEAD], len: u16) -> Option<(Proto, bool)> {
-    const CHANGES: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
-    let segment = usize::from(len).checked_sub(L4 - L3)?;
-    let number = head[L3 + 9];
-    if number == Proto::Tcp.number() {
-        let header = usize::from(head[L4 + 12] >> 4) * 4;
-        (header >= 20 && header <= segment).then_some((Proto::Tcp, head[L4 + 13] & CHANGES == 0))
-    } else if number == Proto::Udp.number() {
-        let length = usize::from(be16(head, L4 + 4));
-        (length >= 8 && length <= segment).then_some((Proto::Udp, true))
-    } else {
-        None
-    }
 }
 
 /// Whether the header's words sum to all ones.

@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
             return None;
         }
         let (destination, target) = self.target(payload, front)?;
-        let exit = snapshot.plan().exit(snapshot.few(super::read::be32(head, L3 + 16))?)?;
+        let exit = snapshot.plan().exit(snapshot.few(crate::head::be32(head, L3 + 16))?)?;
         let fits = lane.len <= exit.mtu && target.nat && target.real == lane.id;
         fits.then_some(Send { exit, front, target, destination })
     }

@@ -4,7 +4,6 @@ use super::model::{Packet, addr, packet, word};
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::flow::{Proto, Side};
 use crate::wire::icmpv4;
-use crate::wire::ipip::Outer;
 use crate::wire::{ipv4, tcp, udp};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
@@ -148,32 +147,6 @@ proptest! {
             }
         }
         prop_assert_eq!(&message[icmpv4::HEADER_LEN..], expected.as_slice());
-    }
-
-    #[test]
-    fn the_outer_header_is_the_one_that_etherparse_builds(packet in packet(), src in addr(), dst in addr(), ident in word()) {
-        let inner = packet.build();
-        let outer = Outer {
-            src,
-            dst,
-            tos: packet.tos,
-            ttl: packet.ttl,
-            df: packet.df,
-            ident,
-            inner_len: u16::try_from(inner.len()).unwrap(),
-        };
-        let mut header = [0xaa; 20];
-        outer.emit(&mut header);
-        let mut expected =
-            etherparse::Ipv4Header::new(outer.inner_len, outer.ttl, etherparse::IpNumber::IPV4, src.octets(), dst.octets())
-                .unwrap();
-        expected.dscp = etherparse::IpDscp::try_from(outer.tos >> 2).unwrap();
-        expected.ecn = etherparse::IpEcn::try_from(outer.tos & 3).unwrap();
-        expected.identification = ident;
-        expected.dont_fragment = outer.df;
-        expected.header_checksum = expected.calc_header_checksum();
-        let expected = expected.to_bytes();
-        prop_assert_eq!(header.as_slice(), expected.as_slice());
     }
 
     #[test]
