@@ -88,7 +88,9 @@ pub(crate) fn status(a: &Status) -> String {
         some(a.destinations, "destination")
     );
     let workers = some(a.workers, "worker");
-    let _ = writeln!(text, "{workers}, {} of at most {} connections\n", a.connections, a.max_connections);
+    let _ = writeln!(text, "{workers}, {} of at most {} connections", a.connections, a.max_connections);
+    text += &pressure(a);
+    text.push('\n');
     if a.interfaces.is_empty() {
         return text + "no interface is served: see the director's log\n";
     }
@@ -108,6 +110,35 @@ pub(crate) fn status(a: &Status) -> String {
         );
     }
     text + &lines(&t)
+}
+
+/// What is said of floods and of a full table.
+fn pressure(a: &Status) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for flood in &a.floods {
+        let _ = writeln!(
+            text,
+            "worker {} in flood mode for {}, {} new connections in the second before; {} not established",
+            flood.worker,
+            duration(flood.lasts),
+            flood.rate,
+            a.half_open
+        );
+    }
+    if let Some(refused) = a.refused {
+        let _ =
+            writeln!(text, "the connection table is full: {refused} found no room (raise max-connections)");
+    }
+    let early = a.dropped_early;
+    if early.by_source + early.by_vip > 0 {
+        let _ = writeln!(
+            text,
+            "dropped before a worker saw them: {} new connections beyond source-rate, {} beyond vip-rate",
+            early.by_source, early.by_vip
+        );
+    }
+    text
 }
 
 pub(crate) fn services(services: &[ServiceStatus]) -> String {

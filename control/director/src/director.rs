@@ -15,6 +15,7 @@ use crate::conflict::Conflicts;
 use crate::dataplane::Dataplane;
 use crate::events::EventLog;
 use crate::netlink::Netlink;
+use crate::pressure::Pressure;
 use crate::resolve::Resolver;
 use crate::serving::Serving;
 use crate::stats::Statistics;
@@ -60,6 +61,7 @@ pub(crate) struct Director {
     sweeps: Sweeps,
     conflicts: Conflicts,
     drains: Drains,
+    pub(crate) pressure: Pressure,
     /// What is published is no longer what the environment asks for.
     stale: bool,
     /// The numbers of services and destinations are newer than what is stored of them.
@@ -113,6 +115,7 @@ impl Director {
             sweeps: Sweeps::new(),
             conflicts: Conflicts::default(),
             drains: Drains::default(),
+            pressure: Pressure::default(),
             stale: true,
             ids_unstored: false,
             links_changed: false,

@@ -27,6 +27,7 @@ mod interfaces;
 mod netlink;
 mod ops;
 mod outbox;
+mod pressure;
 mod resolve;
 mod server;
 mod serving;

@@ -5,12 +5,12 @@ use crate::interfaces;
 use crate::serving::Interface;
 use crate::{standing, wall};
 use sheave_pipeline::ids::{DestId, ServiceId};
-use sheave_pipeline::{Reason, VerdictKind, counters as slots};
+use sheave_pipeline::{Reason, Time, VerdictKind, counters as slots};
 use sheave_proto::api::{
     ConfigShown, Counter, CounterKind, CountersReport, DestinationList, DestinationStats, DestinationStatus,
-    ErrorReply, FrameCounts, InterfaceStatus, Marked, NeighbourOrigin, NeighbourState, NeighbourStatus,
-    NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats, ServiceStatus, Stats,
-    StatsReport, Status, TimeoutsShown, WorkerStatus, WorkersReport,
+    DroppedEarly, ErrorReply, FloodStatus, FrameCounts, InterfaceStatus, Marked, NeighbourOrigin,
+    NeighbourState, NeighbourStatus, NeighboursReport, QueueStatus, ServiceList, ServiceShown, ServiceStats,
+    ServiceStatus, Stats, StatsReport, Status, TimeoutsShown, WorkerStatus, WorkersReport,
 };
 use sheave_proto::config::{self, Destination, Scheduler, Service};
 use sheave_worker::{Lost, Stats as WorkerStats};
@@ -35,16 +35,18 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-pub(crate) fn status(director: &Director) -> Status {
-    let config = director.desired.config();
+/// How many connections there are.
+pub(crate) fn connections(director: &Director) -> u64 {
     // Every connection under NAT has two entries; what is shown is connections.
     let live = &director.dataplane.shared.live;
-    let sorry = config.services.iter().filter_map(|s| director.compiler.ids().sorry_of(s));
-    let connections = ids(director)
-        .into_values()
-        .chain(sorry)
-        .map(|id| u64::from(live.destination(id).active()) + u64::from(live.destination(id).inactive()))
-        .sum();
+    let services = director.desired.config().services.iter();
+    let sorry = services.filter_map(|s| director.compiler.ids().sorry_of(s));
+    ids(director).into_values().chain(sorry).map(|id| live.destination(id).total()).sum()
+}
+
+pub(crate) fn status(director: &mut Director) -> Status {
+    let dropped_early = dropped_early(director);
+    let config = director.desired.config();
     Status {
         as_of: wall::now(),
         name: config.director.name.clone().unwrap_or_else(hostname),
@@ -56,10 +58,36 @@ pub(crate) fn status(director: &Director) -> Status {
         workers: count(director.dataplane.workers.len()),
         services: count(config.services.len()),
         destinations: count(config.services.iter().map(|s| s.destinations.len()).sum()),
-        connections,
+        connections: connections(director),
+        half_open: director.dataplane.shared.live.pending(director.dataplane.workers.len()),
         max_connections: u64::from(config.director.max_connections),
+        floods: floods(director),
+        refused: director.pressure.refused(),
+        dropped_early,
         interfaces: interface_status(director),
     }
+}
+
+/// The workers in flood mode.
+fn floods(director: &Director) -> Vec<FloodStatus> {
+    let live = &director.dataplane.shared.live;
+    let of = |worker: usize| {
+        let flood = live.worker(worker).flood();
+        #[expect(clippy::cast_precision_loss, reason = "shown in seconds")]
+        let lasts = |since: Time| director.now.0.saturating_sub(since.0) as f64 / 1e9;
+        let since = flood.since?;
+        Some(FloodStatus { worker: count(worker), lasts: lasts(since), rate: flood.rate })
+    };
+    (0..director.dataplane.workers.len()).filter_map(of).collect()
+}
+
+fn dropped_early(director: &mut Director) -> DroppedEarly {
+    let counters = director.serving.steering.counters();
+    // Counters that cannot be read are missing in `counters.show` too, and there it is said.
+    counters.map_or_else(
+        |_| DroppedEarly::default(),
+        |c| DroppedEarly { by_source: c.flood_source, by_vip: c.flood_vip },
+    )
 }
 
 fn hostname() -> String {
@@ -390,6 +418,8 @@ fn verdict_help(kind: VerdictKind) -> &'static str {
 fn occurrences(director: &mut Director) -> Vec<(&'static str, &'static str, u64)> {
     let workers = &director.dataplane.workers;
     let sum = |of: fn(&WorkerStats) -> u64| workers.iter().map(|w| of(w.handle.stats())).sum::<u64>();
+    let extras = slots::Extra::ALL
+        .map(|extra| (extra.name(), extra.help(), director.statistics.slot(slots::extra(extra))));
     let mut list = vec![
         ("handed-over", "frames given to another worker to send", sum(WorkerStats::handed_over)),
         ("injected", "frames sent for the control thread", sum(WorkerStats::injected)),
@@ -411,6 +441,7 @@ fn occurrences(director: &mut Director) -> Vec<(&'static str, &'static str, u64)
             workers.iter().map(crate::dataplane::Worker::changes_lost).sum(),
         ),
     ];
+    list.extend(extras);
     match director.serving.steering.counters() {
         Ok(c) => list.extend([
             ("steered", "frames that the steering program gave to a worker", c.taken),

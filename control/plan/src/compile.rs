@@ -27,6 +27,11 @@ use sheave_pipeline::snapshot::{Intent, Method, SchedulerKind, Snapshot, Snapsho
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::{Plain, Terms, plain_services, real_keys};
 
+/// The part of all connections that may have begun without being established: one of so many, but not fewer than a
+/// small director's clients may well open at once.
+const HALF_OPEN_SHARE: u64 = 4;
+const HALF_OPEN_LEAST: u64 = 16_384;
+
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CompileError {
@@ -192,6 +197,9 @@ impl Compiler {
         let links = network::links(desired, environment);
         let mut builder = SnapshotBuilder::new(epoch);
         builder.hash_key(HashKey::of(&desired.config().director.hash_key));
+        let director = &desired.config().director;
+        let half_open = (u64::from(director.max_connections) / HALF_OPEN_SHARE).max(HALF_OPEN_LEAST);
+        builder.flood(director.flood.new_connections, half_open);
         builder.reuse(std::mem::take(&mut self.tables));
         network::build(&mut builder, desired, environment, &links, &self.ids);
         let there: BTreeSet<u16> =

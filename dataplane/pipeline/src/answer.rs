@@ -76,10 +76,10 @@ impl Context<'_> {
         }
     }
 
-    /// Answers a TCP segment with a reset from the VIP.
+    /// Answers a TCP segment with a reset from the VIP, unless too many answers have been sent lately.
     #[cold]
     pub(crate) fn reset(&mut self, mut frame: Frame) -> Verdict {
-        let Some((l3, ip)) = ip_of(&frame) else {
+        let Some((l3, ip)) = ip_of(&frame).filter(|_| self.own.limiter.take(self.now)) else {
             return self.end(frame, Reason::Removed);
         };
         match reset_in_place(&mut frame, l3, &ip, self.ident()) {

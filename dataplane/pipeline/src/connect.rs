@@ -89,7 +89,7 @@ impl<'a> Context<'a> {
             return Step::Refuse(Reason::Martian);
         }
         if let Some(reason) = not_opening(packet, served.service.sloppy) {
-            return Step::Refuse(reason);
+            return self.stray(packet, served, reason);
         }
         if packet.ttl <= 1 && !self.serves_itself(served) {
             return Step::Refuse(Reason::TtlExceeded);
@@ -100,10 +100,16 @@ impl<'a> Context<'a> {
         if packet.proto == Proto::Udp && self.snapshot.sends_once(served.id) {
             return self.send_once(packet, served);
         }
+        if self.begins() { self.reserve(packet, served) } else { self.connect_adrift(packet, served) }
+    }
+
+    /// Makes an entry.
+    pub(crate) fn reserve(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
         match self.tables().reserve(&packet.key, packet.hash) {
             Wish::Reserved(reserved) => self.schedule(packet, served, reserved),
             Wish::Exists(_) => Step::Again,
             Wish::Busy => Step::Refuse(Reason::EntryBusy),
+            Wish::Full if self.make_room(&packet.key, packet.hash) => Step::Again,
             Wish::Full => Step::Refuse(Reason::TableFull),
         }
     }
@@ -210,6 +216,10 @@ impl<'a> Context<'a> {
         served: Served<'a>,
         excluded: &Excluded,
     ) -> Option<Chosen<'a>> {
+        if self.own.flood.recent() {
+            let id = self.pick_in_flood(packet, served, excluded)?;
+            return Some(Chosen { service: served.id, id, destination: self.snapshot.destination(id)? });
+        }
         let client = KeyParts::of(packet.key).client.0;
         let pick = Pick { client, client_port: packet.sport, vip: served.listen.vip };
         let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, excluded)?;
@@ -294,6 +304,8 @@ impl<'a> Context<'a> {
         };
         let state = match packet.proto {
             Proto::Udp => State::Udp,
+            // The client alone says so.
+            Proto::Tcp if self.own.flood.recent() => State::Tcp(TcpState::SynRecv),
             // Mid-flow (`sloppy`) it may be any other than a SYN.
             Proto::Tcp => {
                 let state =
@@ -339,6 +351,7 @@ impl<'a> Context<'a> {
                     let _gone = tables.remove(found.place, found.payload);
                 }
                 Wish::Busy => return Err(NoReply::Refused(Reason::EntryBusy)),
+                Wish::Full if self.make_room(&key, hash) => {}
                 Wish::Full => return Err(NoReply::Refused(Reason::TableFull)),
             }
         }

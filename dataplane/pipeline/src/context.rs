@@ -1,6 +1,7 @@
 //! What the handling of one packet works with, and the ways in which it can end.
 
 use crate::counters::{self, Traffic};
+use crate::flood::Flood;
 use crate::fragments::Early;
 use crate::hold::Holding;
 use crate::ids::{DestId, ServiceId};
@@ -29,6 +30,7 @@ pub(crate) struct Own {
     pub(crate) holding: Holding,
     pub(crate) learned: Learned,
     pub(crate) limiter: Limiter,
+    pub(crate) flood: Flood,
     pub(crate) ident: u16,
     pub(crate) rng: Rng,
     pub(crate) changes: Option<ChangeWriter>,
@@ -175,7 +177,7 @@ impl<'a> Context<'a> {
     /// The connections as this packet sees them.
     #[inline]
     pub(crate) fn keeper(&mut self) -> Keeper<'_> {
-        Keeper::new(self.shared, self.snapshot, self.tick, &mut self.own.changes)
+        Keeper::new(self.shared, self.snapshot, self.own.settings.worker, self.tick, &mut self.own.changes)
     }
 }
 

@@ -29,14 +29,47 @@ impl Traffic {
         [Traffic::Conns, Traffic::InPackets, Traffic::OutPackets, Traffic::InBytes, Traffic::OutBytes];
 }
 
+/// What happened beside packets' outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Extra {
+    /// Packets sent on without an entry, in flood mode.
+    Adrift,
+    /// Connections that were not established and had to make room for others.
+    Evicted,
+}
+
+impl Extra {
+    /// All, in the order of their slots.
+    pub const ALL: [Extra; 2] = [Extra::Adrift, Extra::Evicted];
+
+    /// The name: in counters, on the command line, in replay.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Extra::Adrift => "adrift",
+            Extra::Evicted => "evicted",
+        }
+    }
+
+    /// One sentence for operators.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Extra::Adrift => "packets sent on without an entry in the connection table, in flood mode",
+            Extra::Evicted => "connections that were not established and had to make room for others",
+        }
+    }
+}
+
 const VERDICTS: usize = 0;
 const REASONS: usize = 8;
+const EXTRAS: usize = 120;
 const SERVICES: usize = 128;
 // A stride of 8 keeps the counters of one id on one cache line.
 const STRIDE: usize = 8;
 const DESTINATIONS: usize = SERVICES + ServiceId::COUNT * STRIDE;
 
-const _: () = assert!(REASONS + Reason::ALL.len() <= SERVICES && VerdictKind::ALL.len() <= REASONS);
+const _: () = assert!(REASONS + Reason::ALL.len() <= EXTRAS && VerdictKind::ALL.len() <= REASONS);
+const _: () = assert!(EXTRAS + Extra::ALL.len() <= SERVICES);
 
 /// Slots of a page.
 pub const PAGE_LEN: usize = DESTINATIONS + DestId::COUNT * STRIDE;
@@ -51,6 +84,12 @@ pub const fn verdict(kind: VerdictKind) -> usize {
 #[inline]
 pub const fn reason(reason: Reason) -> usize {
     REASONS + reason as usize
+}
+
+/// The slot of something that happened beside packets' outcomes.
+#[inline]
+pub const fn extra(what: Extra) -> usize {
+    EXTRAS + what as usize
 }
 
 /// A service's row; [`Traffic`] counts within it.

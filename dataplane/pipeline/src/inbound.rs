@@ -200,6 +200,10 @@ impl<'a> Context<'a> {
             let mut new = old;
             if old.tick.age(self.tick).0 > 0 {
                 new.tick = self.tick;
+                if old.state == State::Udp && old.flags.contains(Flags::NO_OUTPUT) {
+                    // It goes on for more than a second: that is all there is to see of it.
+                    new.flags = new.flags.with(Flags::ASSURED);
+                }
             }
             if let (State::Tcp(state), Some(event)) = (old.state, event) {
                 let state = next(state, seen, event);

@@ -5,7 +5,7 @@
 use crate::entry::{Entry, Flags, Reply, State};
 use crate::ids::{DestId, RealId, ServiceId};
 use crate::key::{Key, KeyParts, Side};
-use crate::live::Live;
+use crate::live::{Live, WorkerLive};
 use crate::parse::out_key;
 use crate::pipeline::Shared;
 use crate::side::{Home, Record, SideRecords};
@@ -21,6 +21,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) tables: Tables,
     pub(crate) side: SideRecords,
     live: &'a Live,
+    own: &'a WorkerLive,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) tick: Tick,
     changes: &'a mut Option<ChangeWriter>,
@@ -110,6 +111,7 @@ impl<'a> Keeper<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         snapshot: &'a Snapshot,
+        worker: usize,
         tick: Tick,
         changes: &'a mut Option<ChangeWriter>,
     ) -> Keeper<'a> {
@@ -118,6 +120,7 @@ impl<'a> Keeper<'a> {
             tables: shared.tables,
             side: shared.side,
             live: &shared.live,
+            own: shared.live.worker(worker),
             snapshot,
             tick,
             changes,
@@ -203,6 +206,9 @@ impl<'a> Keeper<'a> {
             }
         }
         if old.state != new.state || old.flags != new.flags {
+            if new.flags.contains(Flags::ASSURED) && !old.flags.contains(Flags::ASSURED) {
+                self.own.pend(-1);
+            }
             self.tell(connection, connection.payload, payload);
         }
         Ok(())
@@ -211,6 +217,7 @@ impl<'a> Keeper<'a> {
     /// Counts a connection in that was just published.
     pub(crate) fn opened(&mut self, connection: Connection, home: Home) {
         let entry = connection.entry();
+        self.own.pend(1);
         if let Some(active) = entry.counted() {
             let live = self.live.destination(home.destination);
             live.enter(active);
@@ -233,6 +240,9 @@ impl<'a> Keeper<'a> {
         }
         if let (Some(active), Some(Home { destination, .. })) = (entry.counted(), home) {
             self.live.destination(destination).leave(active);
+        }
+        if !entry.flags.contains(Flags::ASSURED) {
+            self.own.pend(-1);
         }
         self.tell(connection, connection.payload, Payload::default());
         self.retire_reply(connection, home, port);

@@ -33,6 +33,7 @@ pub mod testing;
 pub mod time;
 pub mod verdict;
 
+mod adrift;
 mod answer;
 mod arp;
 mod connect;
@@ -42,6 +43,7 @@ mod expect;
 mod expire;
 mod features;
 mod fitting;
+mod flood;
 mod fragmented;
 mod fragmenting;
 mod head;

@@ -131,6 +131,64 @@ pub struct ServiceLive {
 #[repr(align(64))]
 struct Passes(AtomicU64);
 
+/// What one worker alone writes, on a cache line of its own. All is relaxed: ORDERING: estimates, and marks that stand
+/// for themselves.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct WorkerLive {
+    /// Connections that this worker has begun, less those that it has seen established or ended.
+    pending: AtomicU64,
+    floods: AtomicU64,
+    /// Since when it is in flood mode, in nanoseconds; 0 is not.
+    flood_since: AtomicU64,
+    flood_rate: AtomicU64,
+    flood_lasted: AtomicU64,
+}
+
+/// A worker's flood mode, as the control thread sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FloodSeen {
+    /// How often it has begun.
+    pub times: u64,
+    /// Since when it lasts, if it does.
+    pub since: Option<Time>,
+    /// New connections in the second before it began, the last time.
+    pub rate: u64,
+    /// Nanoseconds that the last one lasted that is over.
+    pub lasted: u64,
+}
+
+impl WorkerLive {
+    /// A connection was begun that is not established (`+1`), or no longer is that (`-1`).
+    #[inline]
+    pub(crate) fn pend(&self, more: i64) {
+        let pending = self.pending.load(Ordering::Relaxed);
+        self.pending.store(pending.wrapping_add_signed(more), Ordering::Relaxed);
+    }
+
+    pub(crate) fn flood_begins(&self, since: Time, rate: u64) {
+        self.flood_rate.store(rate, Ordering::Relaxed);
+        self.flood_since.store(since.0.max(1), Ordering::Relaxed);
+        self.floods.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flood_ends(&self, since: Time, now: Time) {
+        self.flood_lasted.store(now.0.saturating_sub(since.0), Ordering::Relaxed);
+        self.flood_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Its flood mode.
+    pub fn flood(&self) -> FloodSeen {
+        let since = self.flood_since.load(Ordering::Relaxed);
+        FloodSeen {
+            times: self.floods.load(Ordering::Relaxed),
+            since: (since != 0).then_some(Time(since)),
+            rate: self.flood_rate.load(Ordering::Relaxed),
+            lasted: self.flood_lasted.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// All live state.
 pub struct Live {
     destinations: Box<[DestLive]>,
@@ -138,6 +196,7 @@ pub struct Live {
     /// Apart from the rest of each: tunnels read them for every packet, and they change hardly ever.
     paths: Box<[PathMtu]>,
     passes: Box<[Passes]>,
+    workers: Box<[WorkerLive]>,
     pub(crate) locality: Locality,
 }
 
@@ -149,6 +208,7 @@ impl Live {
             services: std::iter::repeat_with(ServiceLive::default).take(ServiceId::COUNT).collect(),
             paths: std::iter::repeat_with(PathMtu::default).take(DestId::COUNT).collect(),
             passes: std::iter::repeat_with(Passes::default).take(Live::WORKERS).collect(),
+            workers: std::iter::repeat_with(WorkerLive::default).take(Live::WORKERS).collect(),
             locality: Locality::new(),
         }
     }
@@ -170,6 +230,23 @@ impl Live {
         if let Some(passes) = self.passes.get(worker) {
             passes.0.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// A worker's.
+    ///
+    /// # Panics
+    /// When there cannot be such a worker.
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &WorkerLive {
+        &self.workers[worker]
+    }
+
+    /// Connections that are not established, of so many workers.
+    pub fn pending(&self, workers: usize) -> u64 {
+        let one = |worker: &WorkerLive| worker.pending.load(Ordering::Relaxed);
+        let sum = self.workers.iter().take(workers).map(one).fold(0, u64::wrapping_add);
+        // One worker's end may be seen before another's beginning.
+        if sum.cast_signed() < 0 { 0 } else { sum }
     }
 
     /// A destination's.

@@ -3,6 +3,7 @@
 use crate::context::{Context, Own};
 use crate::counters;
 use crate::expire::Sweeper;
+use crate::flood::Flood;
 use crate::fragments::{Datagrams, Early};
 use crate::hold::Holding;
 use crate::ids::{ListenId, RealId};
@@ -108,6 +109,7 @@ impl Pipeline {
             holding: Holding::new(),
             learned,
             limiter: Limiter::new(),
+            flood: Flood::new(),
             ident: first_ident(&settings),
             rng: Rng::new(settings.seed, settings.worker),
             changes: None,
@@ -172,6 +174,9 @@ impl Pipeline {
         }
         if context.own.early.len() != 0 {
             context.tend_fragments();
+        }
+        if context.own.flood.recent() {
+            context.tend_flood();
         }
         self.sweeper.advance(&self.shared, snapshot, now, &mut self.own.changes);
     }

@@ -94,7 +94,8 @@ reasons! {
     FragmentNoRoom      Drop "fragment-no-room" "too many datagrams whose fragments are on their way";
     FragmentUnmatched   Drop "fragment-unmatched" "the first fragment of its datagram did not come in time";
     FragmentRefused     Drop "fragment-refused" "a fragment of a datagram whose first fragment was dropped or answered";
-    Removed             Drop "destination-removed" "the connection's destination was removed or failed";
+    Removed             Drop "destination-removed" "the connection's destination was removed or failed, and no reset is sent: by on-removal, or rate limited";
+    Flood               Drop "flood" "a new connection that needs an entry, while more begin than the director takes entries for";
     TableFull           Drop "table-full" "the connection table has no room for a new connection";
     SideRecordsFull     Drop "side-records-full" "no room for what the director must remember of this connection beside its entry";
     EntryBusy           Drop "entry-busy" "another worker is just making this connection's entry";

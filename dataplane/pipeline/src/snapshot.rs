@@ -27,6 +27,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Snapshot {
     /// Its number; grows by one with each publication.
     pub epoch: u64,
+    /// New connections that a worker takes entries for in a second; 0 is no bound.
+    pub new_connections: u32,
+    /// Connections that may have begun without being established, of all workers; beyond it is flood mode too.
+    pub half_open: u64,
     interfaces: Vec<Option<Interface>>,
     services: Vec<Option<Service>>,
     listens: Vec<Option<Listen>>,
@@ -282,6 +286,11 @@ impl Snapshot {
     #[inline]
     pub(crate) fn prepared(&self, id: ServiceId) -> Option<&Prepared> {
         self.prepared.get(id.index())
+    }
+
+    /// Whether all destinations of a service are under NAT.
+    pub(crate) fn translates(&self, id: ServiceId) -> bool {
+        self.prepared(id).is_none_or(|prepared| prepared.translates)
     }
 
     /// The tables of hash schedulers, for the next snapshot to take over.

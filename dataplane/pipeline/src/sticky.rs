@@ -199,6 +199,23 @@ impl Keeper<'_> {
 }
 
 impl<'a> Context<'a> {
+    /// Where the template of a client's network leads, if it has one that leads somewhere. It is not used by that.
+    pub(crate) fn template_leads(
+        &mut self,
+        network: IpAddr,
+        service: ServiceId,
+        persistence: &Persistence,
+    ) -> Option<DestId> {
+        let key = Key::template(network, 0, service);
+        let seen = self.tables().get(&key, self.tables().hash(&key))?;
+        let template = Connection { place: seen.place, key, payload: seen.payload };
+        let (entry, record) = (template.entry(), template.record(self.shared)?);
+        let lives = connections(&record) > 0 || entry.tick.age(self.tick).0 <= lifetime(entry, persistence);
+        at_home(self.snapshot, service, record.home)
+            .filter(|(id, destination)| lives && self.snapshot.welcomes(*id, destination))
+            .map(|(id, _)| id)
+    }
+
     /// Where a new connection of a persistent service goes, and whether it is counted by a template.
     pub(crate) fn choose_by_template(
         &mut self,
@@ -249,7 +266,8 @@ impl<'a> Context<'a> {
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
         let record = Record { kind: Kind::Template, home, words: [mark(key) | 1, 0, 0] };
         let id = self.shared.side.open(&record).ok_or(Step::Refuse(Reason::SideRecordsFull))?;
-        let (flags, nowhere) = (Flags::DETACHED, (DestId(0), Generation(0)));
+        // It is no connection that waits to be established.
+        let (flags, nowhere) = (Flags::DETACHED.with(Flags::ASSURED), (DestId(0), Generation(0)));
         let entry =
             Entry { tick: self.tick, state: USED, flags, destination: nowhere.0, generation: nowhere.1 };
         if reserved.publish(entry.with_record(id).payload()).is_err() {

@@ -1,7 +1,7 @@
 //! The two connection tables as one: narrow keys in one, wide keys in the other.
 
 use crate::key::Key;
-use sheave_table::{Found, Handle, Hash, Killed, Payload, Reservation, Reserve, Table, Update};
+use sheave_table::{Found, Handle, Hash, Killed, Payload, Reservation, Reserve, Table, Update, Verdict};
 
 /// The connection tables. Their memory is the process's for good.
 #[derive(Debug, Clone, Copy)]
@@ -258,6 +258,24 @@ impl Tables {
         }
         let look = |handle, key: &[u64; 3], payload| f(Place::new(handle, true), Key::Wide(*key), payload);
         self.wide.scan(from - narrow, buckets, look).map(|next| next + narrow)
+    }
+
+    /// Looks at every entry that is where one of `key` may be.
+    pub(crate) fn around(&self, key: &Key, hash: Hash, mut f: impl FnMut(Place, Key, Payload)) {
+        match key {
+            Key::Narrow(_) => {
+                self.narrow.sweep_places(hash, |handle, key, payload| {
+                    f(Place::new(handle, false), Key::Narrow(*key), payload);
+                    Verdict::Keep
+                });
+            }
+            Key::Wide(_) => {
+                self.wide.sweep_places(hash, |handle, key, payload| {
+                    f(Place::new(handle, true), Key::Wide(*key), payload);
+                    Verdict::Keep
+                });
+            }
+        }
     }
 
     /// The place of an entry that a walk over the table of `key` met.

@@ -113,7 +113,7 @@ fn arp(packet: Arp, dst: Mac) -> Vec<u8> {
 #[test]
 fn every_reason_of_the_pipeline_is_reached() {
     let mut reached = BTreeSet::new();
-    let parts: [fn() -> BTreeSet<Reason>; 12] = [
+    let parts: [fn() -> BTreeSet<Reason>; 13] = [
         not_ours,
         arps,
         neighbours,
@@ -126,6 +126,7 @@ fn every_reason_of_the_pipeline_is_reached() {
         ways_out,
         tables,
         side_records,
+        floods,
     ];
     for part in parts {
         reached.extend(part());
@@ -483,6 +484,16 @@ fn side_records() -> BTreeSet<Reason> {
     let syn = |port| Packet::from_client(Proto::Tcp, (CLIENT.0, port), VIP, Packet::SYN);
     stage.forward(&syn(1000));
     stage.expect(Reason::SideRecordsFull, CLIENT_SIDE, &syn(1001).bytes());
+    stage.reached
+}
+
+/// More datagrams than entries may be made for.
+fn floods() -> BTreeSet<Reason> {
+    let mut stage = Stage::new(Proto::Udp, Method::Nat, Resolve::Control);
+    stage.republish(|site| site.new_connections = 1);
+    stage.forward(&datagram());
+    let other = Packet::from_client(Proto::Udp, (CLIENT.0, 1), VIP, 0);
+    stage.expect(Reason::Flood, CLIENT_SIDE, &other.bytes());
     stage.reached
 }
 

@@ -364,7 +364,8 @@ fn start_sheave(bench: &Bench, which: Contender, job: &Job) -> Result<Process> {
     let socket = bench.file("control.sock");
     let connections = (job.flows * 5 / 4).max(1 << 16);
     let mut text = format!(
-        "[director]\nname = \"perf\"\nsocket = \"{}\"\ncores = [{DIRECTOR_CORE}]\nmax-connections = {connections}\n\n\
+        "[director]\nname = \"perf\"\nsocket = \"{}\"\ncores = [{DIRECTOR_CORE}]\nmax-connections = {connections}\n\
+         flood = {{ new-connections = 0 }}\n\n\
          [[interface]]\nname = \"d0\"\n\n[[interface]]\nname = \"d1\"\n\n\
          [[service]]\nlisten = \"{}/{}\"\nscheduler = \"rr\"\nforward = \"{method}\"\n",
         socket.display(),

@@ -43,10 +43,44 @@ pub struct Status {
     pub destinations: u32,
     /// How many connections the table holds.
     pub connections: u64,
+    /// How many of them are not established yet.
+    #[serde(default)]
+    pub half_open: u64,
     /// How many it can hold.
     pub max_connections: u64,
+    /// The workers that are in flood mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floods: Vec<FloodStatus>,
+    /// How many connections found no room in the table, while it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// New connections that were dropped before a worker saw them.
+    #[serde(default)]
+    pub dropped_early: DroppedEarly,
     /// The interfaces, those that could not be attached too.
     pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// A worker that is in flood mode: it takes no entries for new connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FloodStatus {
+    /// Its number.
+    pub worker: u32,
+    /// How many seconds it has been so.
+    pub lasts: f64,
+    /// New connections that it saw in the second before.
+    pub rate: u64,
+}
+
+/// New connections beyond the rates of the steering program, since the director's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DroppedEarly {
+    /// Beyond the rate of their source.
+    pub by_source: u64,
+    /// Beyond the rate of their virtual address.
+    pub by_vip: u64,
 }
 
 /// One interface.

@@ -28,8 +28,9 @@ mod words;
 
 pub use answer::{
     Applied, Change, ChangeKind, ConfigShown, Connection, ConnectionPage, Counter, CountersReport,
-    DestinationList, DestinationStatus, InterfaceStatus, Marked, NeighbourStatus, NeighboursReport,
-    PlanReport, ServiceList, ServiceShown, ServiceStatus, Status, Subscribed, TimeoutsShown,
+    DestinationList, DestinationStatus, DroppedEarly, FloodStatus, InterfaceStatus, Marked, NeighbourStatus,
+    NeighboursReport, PlanReport, ServiceList, ServiceShown, ServiceStatus, Status, Subscribed,
+    TimeoutsShown,
 };
 pub use drain::{Deadline, Drain, DrainEnd, DrainStatus, Rest, Templates};
 pub use error::{ErrorCode, ErrorItem, ErrorReply};

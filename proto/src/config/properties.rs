@@ -216,7 +216,8 @@ prop_compose! {
 
 /// The same configuration with only what fits together and is carried out.
 fn tamed(mut config: Config) -> Config {
-    config.director.flood = Flood::default();
+    let new_connections = config.director.flood.new_connections;
+    config.director.flood = Flood { new_connections, ..Flood::default() };
     config.interfaces.iter_mut().for_each(|interface| interface.queue_cores.clear());
     for service in &mut config.services {
         let listen = *service.listen();

@@ -1,7 +1,7 @@
 //! The counters at the end, with the names of everything that was ever counted.
 
 use serde::{Serialize, Serializer};
-use sheave_pipeline::counters::{self, Traffic};
+use sheave_pipeline::counters::{self, Extra, Traffic};
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::live::Live;
 use sheave_pipeline::snapshot::{Listen, Ports, Snapshot};
@@ -66,6 +66,8 @@ impl Names {
 pub(super) struct Report {
     verdicts: Counters,
     reasons: Counters,
+    /// What happened beside packets' outcomes.
+    occurrences: Counters,
     /// Frames that are still held back.
     held: usize,
     /// In the order of their numbers, which is that of their names for those of the first configuration.
@@ -136,6 +138,7 @@ impl Report {
     ) -> Report {
         let verdicts = VerdictKind::ALL.iter().map(|kind| (kind.name(), page.get(counters::verdict(*kind))));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), page.get(counters::reason(*reason))));
+        let occurrences = Extra::ALL.iter().map(|extra| (extra.name(), page.get(counters::extra(*extra))));
         let destination = |(id, (_, address)): (&DestId, &(ServiceId, String))| Destination {
             address: address.to_string(),
             removed: snapshot.destination(*id).is_none(),
@@ -158,6 +161,7 @@ impl Report {
         Report {
             verdicts: Counters(verdicts.collect()),
             reasons: Counters(reasons.collect()),
+            occurrences: Counters(occurrences.collect()),
             held,
             services: names.services.iter().map(service).collect(),
         }

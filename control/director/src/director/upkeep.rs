@@ -1,8 +1,10 @@
 //! What is done without being asked: hearing the workers, and what time brings.
 
 use super::{Director, PUNTS, REFRESH_NEIGHBOURS, SWEEP};
+use crate::pressure::Table;
+use crate::show;
 use sheave_frame::PortId;
-use sheave_pipeline::{Punt, Time};
+use sheave_pipeline::{Punt, Reason, Time, counters};
 use sheave_proto::api::EventBody;
 use sheave_proto::wire::arp::{self, Arp};
 use sheave_proto::wire::eth::Mac;
@@ -83,6 +85,7 @@ impl Director {
             u64::from(dest.active()) + u64::from(dest.inactive())
         };
         self.stale |= self.compiler.retire(self.seen, connections);
+        self.watch_pressure();
         let snapshot = self.current.pin();
         let failed = self.resolver.settle(self.now, |(port, addr)| snapshot.neighbour(port, addr).is_some());
         drop(snapshot);
@@ -90,6 +93,29 @@ impl Director {
             let interface = self.compiler.ids().port_name(port).unwrap_or("?").to_owned();
             tracing::warn!(%address, interface, "next hop does not answer");
             self.events.note(EventBody::NeighbourFailed { address, interface });
+        }
+    }
+
+    /// Says when floods and a full table begin and are over.
+    fn watch_pressure(&mut self) {
+        let live = &self.dataplane.shared.live;
+        let workers = (0..self.dataplane.workers.len()).map(|worker| live.worker(worker).flood());
+        let table = Table { connections: show::connections(self), refused: self.statistics.slot(refused()) };
+        for body in self.pressure.look(workers, table) {
+            match &body {
+                EventBody::FloodEntered { worker, rate } => {
+                    tracing::warn!(
+                        worker,
+                        rate,
+                        "flood: new connections get no entries where none is needed"
+                    );
+                }
+                EventBody::TableFull { connections } => {
+                    tracing::warn!(connections, "the connection table is full: raise max-connections");
+                }
+                _ => tracing::info!("over: {}", body.name()),
+            }
+            self.events.note(body);
         }
     }
 
@@ -117,6 +143,11 @@ impl Director {
         let (_, interface) = self.serving.interfaces().find(|(_, i)| i.port == port)?;
         interface.queues().first().map(|queue| queue.worker)
     }
+}
+
+/// The counter of connections that found no room.
+fn refused() -> usize {
+    counters::reason(Reason::TableFull)
 }
 
 /// The frames that announce a VIP: for IPv4 both forms of gratuitous ARP, because stations differ in which they

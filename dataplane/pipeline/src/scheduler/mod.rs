@@ -143,6 +143,20 @@ impl<'a> Pool<'a> {
         self.schedule(pick, rng).or_else(|| self.sorry())
     }
 
+    /// The destination that a flow belongs to as long as the pool stays as it is, for packets without an entry. Where all
+    /// are under NAT no packet is, and the scheduler chooses.
+    pub(crate) fn pick_by_flow(&self, pick: &Pick, rng: &mut Rng) -> Option<DestId> {
+        let hashes = matches!(
+            self.service.scheduler,
+            SchedulerKind::Dh | SchedulerKind::Sh(_) | SchedulerKind::Mh(..) | SchedulerKind::Source
+        );
+        if hashes || self.prepared.translates {
+            return self.pick(pick, rng);
+        }
+        let flow = (pick.client, pick.client_port);
+        table::pick(self, table::BY_FLOW, flow).or_else(|| self.sorry())
+    }
+
     fn schedule(&self, pick: &Pick, rng: &mut Rng) -> Option<DestId> {
         let client = (pick.client, pick.client_port);
         match self.service.scheduler {

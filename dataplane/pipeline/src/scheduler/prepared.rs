@@ -2,7 +2,7 @@
 
 use super::hash::HashKey;
 use super::table::{ServiceTables, Tables};
-use crate::snapshot::{Service, Snapshot};
+use crate::snapshot::{Method, Service, Snapshot};
 
 /// What schedulers know of a pool beforehand.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(crate) struct Prepared {
     pub(super) weights: Weights,
     /// Whether there is a backup in it.
     pub(super) has_backups: bool,
+    /// Whether every packet of it is translated: there is nothing but NAT.
+    pub(crate) translates: bool,
     /// What hash schedulers look up.
     pub(super) tables: ServiceTables,
 }
@@ -34,9 +36,16 @@ impl Prepared {
         Prepared {
             weights: Weights::of(members().map(|d| d.weight)),
             has_backups: members().any(|d| d.backup),
+            translates: translates(service, snapshot),
             tables: ServiceTables::default(),
         }
     }
+}
+
+/// Whether all destinations of a service are under NAT.
+pub(super) fn translates(service: &Service, snapshot: &Snapshot) -> bool {
+    let all = || service.pool.iter().chain(&service.sorry);
+    all().filter_map(|id| snapshot.destination(*id)).all(|d| d.method == Method::Nat)
 }
 
 /// What weighted round robin needs to know of a pool's weights.

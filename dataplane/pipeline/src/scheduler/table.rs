@@ -15,6 +15,7 @@
 //! A service with backups has a second table without them.
 
 use super::hash::{self, HashKey, Purpose};
+use super::prepared::translates;
 use super::{Pool, Prepared, buckets, listed, maglev, ring};
 use crate::ids::{DestId, ServiceId};
 use crate::snapshot::{SchedulerKind, Service, Snapshot};
@@ -50,6 +51,19 @@ impl Shape {
             SchedulerKind::Source => Some(Shape::Ring),
             _ => None,
         }
+    }
+
+    /// What the choice by flow looks up where the scheduler itself does not choose that way: some slots for each
+    /// destination.
+    fn by_flow(service: &Service, snapshot: &Snapshot) -> Option<Shape> {
+        if snapshot.new_connections == 0 || translates(service, snapshot) {
+            return None;
+        }
+        let [first, .., last] = maglev::TableSize::ALL;
+        let wanted = service.pool.len().saturating_mul(8);
+        let enough = |slots: &u32| *slots as usize >= wanted;
+        let slots = maglev::TableSize::ALL.into_iter().find(enough).unwrap_or(last).max(first);
+        maglev::TableSize::new(slots).map(Shape::Maglev)
     }
 }
 
@@ -182,7 +196,8 @@ impl ServiceTables {
         key: HashKey,
         earlier: Option<&ServiceTables>,
     ) -> ServiceTables {
-        let Some(shape) = Shape::of(service.scheduler) else { return ServiceTables::default() };
+        let shape = Shape::of(service.scheduler).or_else(|| Shape::by_flow(service, snapshot));
+        let Some(shape) = shape else { return ServiceTables::default() };
         let ids = || service.pool.iter().copied();
         let backup = |id: &DestId| snapshot.destination(*id).is_some_and(|d| d.backup);
         let all = MadeOf::new(shape, key, ids(), snapshot);
@@ -220,6 +235,9 @@ impl Tables {
 
 /// Those of source.
 pub(super) const SOURCE: HashOptions = HashOptions { port: false, fallback: true };
+
+/// Those of the choice by flow.
+pub(super) const BY_FLOW: HashOptions = HashOptions { port: true, fallback: true };
 
 /// The destination of the connections of an address and port by the table of their service.
 pub(super) fn pick(pool: &Pool<'_>, options: HashOptions, flow: (IpAddr, u16)) -> Option<DestId> {

@@ -38,6 +38,13 @@ impl SnapshotBuilder {
         self.hash_key = key;
     }
 
+    /// Sets how many new connections a worker takes entries for in a second, and how many of all may have begun without
+    /// being established.
+    pub fn flood(&mut self, new_connections: u32, half_open: u64) {
+        self.snapshot.new_connections = new_connections;
+        self.snapshot.half_open = half_open;
+    }
+
     /// Takes over the tables of an earlier snapshot, as far as they stay the same.
     pub fn reuse(&mut self, tables: Tables) {
         self.tables = tables;

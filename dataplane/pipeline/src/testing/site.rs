@@ -148,6 +148,10 @@ pub struct Site {
     pub default_route: bool,
     /// Whether the interfaces have addresses.
     pub addresses: bool,
+    /// New connections that a worker takes entries for in a second; 0 is no bound.
+    pub new_connections: u32,
+    /// Connections that may have begun without being established.
+    pub half_open: u64,
     /// Services with an FTP helper.
     pub ftp: Vec<u16>,
     /// Tables of hash schedulers that the next snapshot takes over as far as they stay the same.
@@ -166,6 +170,8 @@ impl Default for Site {
             neighbours: true,
             default_route: true,
             addresses: true,
+            new_connections: 0,
+            half_open: u64::MAX,
             ftp: Vec::new(),
             tables: Tables::default(),
             next_destination: 0,
@@ -260,6 +266,7 @@ impl Site {
         self.epoch += 1;
         let mut builder = SnapshotBuilder::new(self.epoch);
         builder.reuse(self.tables.clone());
+        builder.flood(self.new_connections, self.half_open);
         self.network(&mut builder);
         let mut reals = std::mem::take(&mut self.reals);
         let mut listens = Vec::new();

@@ -3,16 +3,12 @@
 //! A feature is a line of a table here. Whoever makes the data path carry it out deletes the line.
 
 use super::super::error::{ConfigError, ConfigErrorKind, Place, Spot};
-use super::super::model::{Config, Director, Flood, Interface};
+use super::super::model::{Config, Interface};
 use super::super::service::Service;
 use super::Check;
 
 /// A feature of a `T`: the key that asks for it, what to do instead, and each use of it, as in `sloppy is`.
 type Later<T> = (&'static str, &'static str, fn(&T) -> Vec<String>);
-
-const DIRECTOR: &[Later<Director>] = &[("flood", LEAVE, |d| {
-    when(d.flood.new_connections != Flood::default().new_connections, "flood.new-connections is")
-})];
 
 const INTERFACE: &[Later<Interface>] =
     &[("queue-cores", LEAVE, |i| when(!i.queue_cores.is_empty(), "queue-cores is"))];
@@ -28,7 +24,6 @@ fn when(used: bool, what: &str) -> Vec<String> {
 impl Check<'_> {
     /// Everything that a configuration asks for too early.
     pub(super) fn later(&mut self, config: &Config) {
-        self.features(DIRECTOR, Spot::Director, &config.director, || "director".to_owned());
         for (at, interface) in config.interfaces.iter().enumerate() {
             self.features(INTERFACE, Spot::Interface(at), interface, || interface.label());
         }

@@ -3,6 +3,7 @@
 mod change;
 mod destinations;
 mod errors;
+mod floods;
 mod forward;
 mod fragments;
 mod helper;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         errors::cases(),
         paths::cases(),
         fragments::cases(),
+        floods::cases(),
         resolve::cases(),
         change::cases(),
         destinations::cases(),

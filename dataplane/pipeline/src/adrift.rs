@@ -1,0 +1,175 @@
+//! Packets without an entry while a worker is in flood mode, and what makes room for entries.
+//!
+//! Under direct routing and tunnelling a packet needs no entry to find its way: the choice is worked out from the flow
+//! and the pool alone, the same for each of its packets, and an entry is made when the client acknowledges what the real
+//! server has said. Under NAT the way back needs one, so that a connection waits until the flood is over.
+
+use crate::connect::{Chosen, too_old};
+use crate::context::Context;
+use crate::counters::{self, Extra};
+use crate::entry::{Entry, Flags, Reply};
+use crate::flood::{Limits, Mode};
+use crate::ids::DestId;
+use crate::inbound::{Served, Step};
+use crate::keeper::Connection;
+use crate::key::{Key, KeyParts, Side};
+use crate::packet::Packet;
+use crate::reason::Reason;
+use crate::scheduler::{Excluded, Pick, Pool};
+use crate::side::Kind;
+use crate::snapshot::Method;
+use crate::tables::Tables;
+use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tcp::TcpFlags;
+use sheave_table::Hash;
+
+/// An entry that is not established stays so many seconds, whoever wants its place.
+const PATIENCE: u16 = 3;
+
+/// Whether a packet may be the one that follows a real server's SYN+ACK.
+fn acknowledges(packet: &Packet) -> bool {
+    let others = TcpFlags::SYN | TcpFlags::RST | TcpFlags::FIN;
+    packet.flags.contains(TcpFlags::ACK) && !packet.flags.intersects(others)
+}
+
+impl<'a> Context<'a> {
+    fn limits(&self) -> Limits {
+        Limits { rate: self.snapshot.new_connections, budget: self.snapshot.half_open }
+    }
+
+    /// Takes note of a connection that begins. Says whether it may have an entry.
+    #[inline]
+    pub(crate) fn begins(&mut self) -> bool {
+        if self.snapshot.new_connections == 0 && !self.own.flood.recent() {
+            return true;
+        }
+        let (was, limits) = (self.own.flood.mode(), self.limits());
+        let (live, workers) = (&self.shared.live, self.own.settings.workers);
+        let may = self.own.flood.arrived(self.now, limits, || live.pending(workers));
+        self.tell_flood(was);
+        may
+    }
+
+    /// Lets time pass for the meter.
+    pub(crate) fn tend_flood(&mut self) {
+        let (was, limits) = (self.own.flood.mode(), self.limits());
+        let (live, workers) = (&self.shared.live, self.own.settings.workers);
+        self.own.flood.tend(self.now, limits, || live.pending(workers));
+        self.tell_flood(was);
+    }
+
+    /// Tells the control thread of a flood that has begun or ended.
+    fn tell_flood(&self, was: Mode) {
+        let flood = &self.own.flood;
+        let live = self.shared.live.worker(self.own.settings.worker);
+        match (was, flood.mode()) {
+            (Mode::Flood { .. }, Mode::Flood { .. }) => {}
+            (_, Mode::Flood { since }) => live.flood_begins(since, flood.rate()),
+            (Mode::Flood { since }, _) => live.flood_ends(since, self.now),
+            _ => {}
+        }
+    }
+
+    /// A connection begins that may not have an entry.
+    #[cold]
+    pub(crate) fn connect_adrift(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
+        match self.stateless(packet, served) {
+            Ok(chosen) => self.drift(chosen),
+            Err(reason) => Step::Refuse(reason),
+        }
+    }
+
+    /// A packet without an entry that opens no connection, for this `reason`: if there is a flood, its connection may
+    /// have begun without one.
+    #[cold]
+    pub(crate) fn stray(&mut self, packet: &Packet, served: Served<'a>, reason: Reason) -> Step<'a> {
+        self.tend_flood();
+        let expected = self.own.flood.recent() && reason == Reason::NoEntry && packet.proto == Proto::Tcp;
+        let Some(chosen) = self.stateless(packet, served).ok().filter(|_| expected) else {
+            return Step::Refuse(reason);
+        };
+        let (limits, workers) = (self.limits(), self.own.settings.workers);
+        let live = &self.shared.live;
+        if acknowledges(packet) && self.own.flood.admits(self.now, limits, || live.pending(workers)) {
+            return self.reserve(packet, served);
+        }
+        self.drift(chosen)
+    }
+
+    fn drift(&self, chosen: Chosen<'a>) -> Step<'a> {
+        self.own.counters.add(counters::extra(Extra::Adrift), 1);
+        Step::To(chosen.id, chosen.destination)
+    }
+
+    /// Where a packet goes without an entry.
+    fn stateless(&mut self, packet: &Packet, served: Served<'a>) -> Result<Chosen<'a>, Reason> {
+        if self.snapshot.translates(served.id) {
+            return Err(Reason::Flood);
+        }
+        let id = self.pick_in_flood(packet, served, &Excluded::none()).ok_or(Reason::NoDestination)?;
+        let destination = self.snapshot.destination(id).ok_or(Reason::NoDestination)?;
+        let chosen = Chosen { service: served.id, id, destination };
+        match destination.method {
+            Method::Nat => Err(Reason::Flood),
+            _ if too_old(packet, chosen) => Err(Reason::TtlExceeded),
+            _ => Ok(chosen),
+        }
+    }
+
+    /// The destination of a flow whose packets may have no entry: that of the client's template, or what flow and pool
+    /// say.
+    #[cold]
+    pub(crate) fn pick_in_flood(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        excluded: &Excluded,
+    ) -> Option<DestId> {
+        let client = KeyParts::of(packet.key).client.0;
+        let vip = served.listen.vip;
+        let mut pick = Pick { client, client_port: packet.sport, vip };
+        if let Some(persistence) = self.snapshot.persistence(served.id) {
+            pick = Pick { client: persistence.network(client), client_port: 0, vip };
+            if let Some(id) = self.template_leads(pick.client, served.id, &persistence) {
+                return Some(id);
+            }
+        }
+        let pool = Pool::new(self.snapshot, served.id, &self.shared.live, self.now, excluded)?;
+        pool.pick_by_flow(&pick, &mut self.own.rng)
+    }
+
+    /// Makes room at the places of a key: of the entries there that are not established, the one goes that was not used
+    /// for longest. Says whether there is one.
+    #[cold]
+    pub(crate) fn make_room(&mut self, key: &Key, hash: Hash) -> bool {
+        let tables = self.tables();
+        let (tick, mut oldest) = (self.tick, None::<(u16, Connection)>);
+        tables.around(key, hash, |place, key, payload| {
+            let found = match KeyParts::of(key).side {
+                Side::In(_) => Some(Connection { place, key, payload }),
+                Side::Out(_) => self.connection_of(tables, &key, Reply::from(payload)),
+                Side::Template(_) => None,
+            };
+            let Some(connection) = found.filter(|c| self.may_go(c.entry())) else { return };
+            let age = connection.entry().tick.age(tick).0;
+            if age >= PATIENCE && oldest.is_none_or(|(oldest, _)| age > oldest) {
+                oldest = Some((age, connection));
+            }
+        });
+        let gone = oldest.is_some_and(|(_, connection)| self.keeper().retire(connection));
+        self.own.counters.add(counters::extra(Extra::Evicted), u64::from(gone));
+        gone
+    }
+
+    /// The connection whose way back an entry is.
+    fn connection_of(&self, tables: Tables, key: &Key, reply: Reply) -> Option<Connection> {
+        let (in_key, payload) = tables.load(reply.of).filter(|_| !reply.tentative)?;
+        in_key.same_client(key).then_some(Connection { place: reply.of, key: in_key, payload })
+    }
+
+    /// Whether an entry may have to make room for another.
+    fn may_go(&self, entry: Entry) -> bool {
+        let expected = || self.shared.side.peek(entry).is_some_and(|record| record.kind == Kind::Data);
+        !entry.flags.contains(Flags::ASSURED) && (!entry.flags.contains(Flags::SIDE) || !expected())
+    }
+}
