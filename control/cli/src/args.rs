@@ -1,12 +1,13 @@
 //! The grammar of the command line.
 
+mod settings;
+
+pub use settings::{DestinationSettings, ServiceSettings, Unset};
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use sheave_proto::api::{ConnState, Deadline, Rest, Templates};
-use sheave_proto::config::{
-    BackupBelow, DestAddr, Draws, Duration, Forward, Listen, MhTable, OnRemoval, Scheduler, SchedulerFlag,
-    SlowStart, Timeout, ValueError, Weight,
-};
+use sheave_proto::api::{Clients, ConnState, Deadline, Rest, Templates};
+use sheave_proto::config::{DestAddr, Duration, Listen, ValueError};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -23,12 +24,15 @@ Examples:
 const SERVICE_ADD: &str = "\
 Examples:
   sheave service add 198.18.0.100:80/tcp --name web
-  sheave service add 198.18.0.100:53/udp --scheduler wrr --forward dr --udp-timeout 30s";
+  sheave service add 198.18.0.100:53/udp --scheduler wrr --forward dr --udp-timeout 30s
+  sheave service add 198.18.0.100:80/tcp 198.18.0.100:443/tcp --name site --persistence 6m --netmask 24
+  sheave service add 198.18.0.100:*/udp --name logs --one-packet";
 
 const SERVICE_EDIT: &str = "\
 Examples:
   sheave service edit web --scheduler lc
-  sheave service edit 198.18.0.100:80/tcp --on-removal keep --tcp-timeout 1h";
+  sheave service edit 198.18.0.100:80/tcp --on-removal keep --tcp-timeout 1h
+  sheave service edit web --unset persistence --unset sorry";
 
 const DESTINATION_ADD: &str = "\
 Examples:
@@ -50,6 +54,17 @@ const CONNECTIONS: &str = "\
 Examples:
   sheave connections --vip 198.18.0.100:80 --state established
   sheave connections --client 192.0.2.7 --limit 0 --json";
+
+const STICKY_LIST: &str = "\
+Examples:
+  sheave sticky list --service web
+  sheave sticky list --client 192.0.2.0/24 --limit 0 --json";
+
+const STICKY_CLEAR: &str = "\
+Examples:
+  sheave sticky clear --client 192.0.2.7
+  sheave sticky clear --service web --destination 198.19.1.11
+  sheave sticky clear --all";
 
 const REPLAY: &str = "\
 Examples:
@@ -132,6 +147,9 @@ pub enum Verb {
     /// List connection entries
     #[command(after_help = CONNECTIONS)]
     Connections(ConnectionArgs),
+    /// List or clear sticky tables: which clients persistence keeps with which destination
+    #[command(subcommand)]
+    Sticky(StickyVerb),
     /// Next hops and their hardware addresses
     Neighbours,
     /// Workers: turns, where their frames are, statistics of queues and rings
@@ -194,9 +212,10 @@ pub enum ServiceVerb {
     /// Add a service
     #[command(after_help = SERVICE_ADD)]
     Add {
-        /// What it listens on, ADDRESS:PORT/PROTO, as in 198.18.0.100:80/tcp
-        listen: Listen,
-        /// Its name [default: the listen string]
+        /// What it listens on, ADDRESS:PORT/PROTO, as in 198.18.0.100:80/tcp; PORT may be a range 5000-5100 or *
+        #[arg(required = true)]
+        listen: Vec<Listen>,
+        /// Its name [default: the first listen string]
         #[arg(long)]
         name: Option<String>,
         /// Its settings.
@@ -217,50 +236,6 @@ pub enum ServiceVerb {
         /// Its name or listen string
         service: String,
     },
-}
-
-/// Settings of a service; what is not given stays as it is, or at its default for a new one.
-#[derive(Debug, Args)]
-pub struct ServiceSettings {
-    /// A variant of the scheduler; may be given more than once, and replaces those before
-    #[arg(long, value_name = "FLAG", value_parser = words(SchedulerFlag::ALL, SchedulerFlag::as_str))]
-    pub scheduler_flag: Vec<SchedulerFlag>,
-    /// mh: slots of the table [default: 65537]
-    #[arg(long, value_name = "SLOTS", value_parser = number::<MhTable>)]
-    pub mh_table: Option<MhTable>,
-    /// random: how many destinations are drawn [default: 2]
-    #[arg(long, value_name = "N", value_parser = number::<Draws>)]
-    pub draws: Option<Draws>,
-    /// Where connections go when no destination can take them: ADDRESS or ADDRESS:PORT, by the service's method
-    #[arg(long, value_name = "ADDRESS")]
-    pub sorry: Option<DestAddr>,
-    /// Backup destinations are used while fewer others than this are usable [default: 1]
-    #[arg(long, value_name = "N", value_parser = number::<BackupBelow>)]
-    pub backup_below: Option<BackupBelow>,
-    /// How long a new or recovered destination takes to grow to its weight [default: no time]
-    #[arg(long, value_name = "DURATION")]
-    pub slow_start: Option<SlowStart>,
-    /// How destinations are chosen: rr, wrr, lc, wlc, ... [default: wlc]
-    #[arg(long, short, value_parser = words(Scheduler::ALL, Scheduler::as_str))]
-    pub scheduler: Option<Scheduler>,
-    /// Forwarding method of destinations that name none [default: nat]
-    #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]
-    pub forward: Option<Forward>,
-    /// What happens to TCP connections of a removed destination [default: reset]
-    #[arg(long, value_name = "WHAT", value_parser = words(OnRemoval::ALL, OnRemoval::as_str))]
-    pub on_removal: Option<OnRemoval>,
-    /// The one interface on which the virtual address is answered and announced
-    #[arg(long)]
-    pub interface: Option<String>,
-    /// Timeout of established TCP connections [default: 15m]
-    #[arg(long, value_name = "DURATION")]
-    pub tcp_timeout: Option<Timeout>,
-    /// Timeout of TCP connections in FIN_WAIT [default: 2m]
-    #[arg(long, value_name = "DURATION")]
-    pub tcp_fin_timeout: Option<Timeout>,
-    /// Timeout of UDP [default: 5m]
-    #[arg(long, value_name = "DURATION")]
-    pub udp_timeout: Option<Timeout>,
 }
 
 /// Verbs about destinations.
@@ -306,29 +281,6 @@ pub struct DestinationName {
     pub address: DestAddr,
 }
 
-/// Settings of a destination; what is not given stays as it is, or at its default for a new one.
-#[derive(Debug, Args)]
-pub struct DestinationSettings {
-    /// Its share of new connections, 0 to 2147483647 [default: 1]
-    #[arg(long, short, value_parser = weight)]
-    pub weight: Option<Weight>,
-    /// Its forwarding method [default: the service's]
-    #[arg(long, short, value_name = "METHOD", value_parser = words(Forward::ALL, Forward::as_str))]
-    pub forward: Option<Forward>,
-    /// It is overloaded from so many connections on; 0 is never [default: 0]
-    #[arg(long, value_name = "N")]
-    pub upper_threshold: Option<u32>,
-    /// It no longer is below so many; 0 is three quarters of the upper [default: 0]
-    #[arg(long, value_name = "N")]
-    pub lower_threshold: Option<u32>,
-    /// It never gets more connections than this; 0 is no limit [default: 0]
-    #[arg(long, value_name = "N")]
-    pub connection_limit: Option<u32>,
-    /// Whether it waits until others are missing [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    pub backup: Option<bool>,
-}
-
 /// What to drain, and how.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
@@ -372,6 +324,48 @@ pub struct ConnectionArgs {
     pub limit: u64,
 }
 
+/// Verbs about persistence templates.
+#[derive(Debug, Subcommand)]
+pub enum StickyVerb {
+    /// List templates
+    #[command(after_help = STICKY_LIST)]
+    List {
+        /// Which.
+        #[command(flatten)]
+        which: StickyArgs,
+        /// At most so many; 0 is all
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
+        limit: u64,
+    },
+    /// Forget templates: the next connection of each client is scheduled anew; those that there are go on
+    #[command(after_help = STICKY_CLEAR)]
+    Clear {
+        /// Which.
+        #[command(flatten)]
+        which: StickyArgs,
+        /// All of them
+        #[arg(long, required_unless_present_any = WHICH, conflicts_with_all = WHICH)]
+        all: bool,
+    },
+}
+
+/// The options of [`StickyArgs`].
+const WHICH: [&str; 3] = ["service", "client", "destination"];
+
+/// Which templates; all that is given must hold.
+#[derive(Debug, Args)]
+pub struct StickyArgs {
+    /// Only of this service: its name or listen string
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only of this client or network: ADDRESS or ADDRESS/LENGTH
+    #[arg(long, value_name = "CLIENTS")]
+    pub client: Option<Clients>,
+    /// Only to this destination, ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub destination: Option<DestAddr>,
+}
+
 /// Verbs about the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
@@ -379,20 +373,8 @@ pub enum ConfigVerb {
     Show,
 }
 
-/// A weight, by the reader of the configuration's values.
-fn weight(text: &str) -> Result<Weight, String> {
-    let number: u32 = text.parse().map_err(|_| "not a whole number from 0 on".to_owned())?;
-    Weight::try_from(number).map_err(|error| error.to_string())
-}
-
-/// A bounded number, by the reader of the configuration's values.
-fn number<T: TryFrom<u32, Error = ValueError>>(text: &str) -> Result<T, String> {
-    let number: u32 = text.parse().map_err(|_| "not a whole number from 0 on".to_owned())?;
-    T::try_from(number).map_err(|error| error.to_string())
-}
-
 /// The words of a vocabulary, for help and completions too.
-fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+pub(crate) fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = ValueError> + Copy + Send + Sync + 'static,
 {

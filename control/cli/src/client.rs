@@ -2,7 +2,10 @@
 
 use crate::error::{Code, ExitError};
 use serde::de::DeserializeOwned;
-use sheave_proto::api::{ErrorCode, ErrorReply, Event, Id, Message, Op, Request, Response};
+use sheave_proto::api::{
+    ConnectionFilter, ConnectionPage, ErrorCode, ErrorReply, Event, Id, Message, Op, Request, Response,
+    StickyPage,
+};
 use sheave_proto::config::Duration;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -26,6 +29,38 @@ impl From<ErrorReply> for ExitError {
         ExitError::all(code, reply.items())
     }
 }
+
+/// An answer of which there are several: each says where the next one begins.
+pub(crate) trait Page: DeserializeOwned {
+    /// How many entries it has.
+    fn len(&self) -> usize;
+    /// Takes in the page after it; that one's cursor counts.
+    fn join(&mut self, next: Self);
+    /// Where the next one begins.
+    fn cursor(&self) -> Option<&String>;
+}
+
+macro_rules! page {
+    ($page:ty) => {
+        impl Page for $page {
+            fn len(&self) -> usize {
+                self.entries.len()
+            }
+
+            fn join(&mut self, next: Self) {
+                self.entries.extend(next.entries);
+                self.cursor = next.cursor;
+            }
+
+            fn cursor(&self) -> Option<&String> {
+                self.cursor.as_ref()
+            }
+        }
+    };
+}
+
+page!(ConnectionPage);
+page!(StickyPage);
 
 /// One connection to the control socket.
 #[derive(Debug)]
@@ -68,6 +103,27 @@ impl Client {
     /// That it did not answer.
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, op: Op) -> Result<std::result::Result<T, ErrorReply>> {
         Ok(self.request(op)?.answer())
+    }
+
+    /// Asks for page after page until there are `limit` entries, or, with 0, all; gives them as one page.
+    ///
+    /// # Errors
+    /// The director's own, or that it did not answer.
+    pub(crate) fn pages<P: Page>(
+        &mut self,
+        limit: u64,
+        ask: impl Fn(u32, Option<String>) -> Op,
+    ) -> Result<P> {
+        let limit = if limit == 0 { u64::MAX } else { limit };
+        let size = |left: u64| ConnectionFilter::LARGEST_PAGE.min(u32::try_from(left).unwrap_or(u32::MAX));
+        let mut all: P = self.call(ask(size(limit), None))?;
+        loop {
+            let left = limit.saturating_sub(all.len() as u64);
+            match all.cursor().filter(|_| left > 0).cloned() {
+                Some(cursor) => all.join(self.call(ask(size(left), Some(cursor)))?),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Waits for the next event, however long it takes; `None` when the director has ended.

@@ -4,10 +4,10 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sheave_pipeline::Reason;
 use sheave_proto::api::{
     Change, ConfigShown, ConnectionPage, Counter, CounterKind, CountersReport, DestinationStatus,
-    DrainStatus, Event, NeighboursReport, ServiceStatus, Stats, StatsReport, Status, UnixTime, WorkerStatus,
-    WorkersReport,
+    DrainStatus, Event, NeighboursReport, ServiceStatus, Stats, StatsReport, Status, StickyCleared,
+    StickyPage, UnixTime, WorkerStatus, WorkersReport,
 };
-use sheave_proto::config::Listen;
+use sheave_proto::config::{BackupBelow, Listen, MssClamp, Persistence};
 use std::fmt::Write;
 
 /// Columns: a name that ends in `>` is right-aligned.
@@ -176,9 +176,24 @@ pub(crate) fn service(s: &ServiceStatus) -> String {
         s.timeouts.udp
     );
     let flags: Vec<&str> = s.scheduler_flags.iter().map(|flag| flag.as_str()).collect();
+    let yes = |is: bool| is.then(|| "yes".to_owned());
+    let changed = |is: bool, value: &dyn std::fmt::Display| is.then(|| value.to_string());
     let more = [
         ("flags", (!flags.is_empty()).then(|| flags.join(", "))),
+        ("mh-table", s.mh_table.map(|slots| slots.get().to_string())),
+        ("draws", s.draws.map(|draws| draws.get().to_string())),
+        ("persistence", s.persistence.map(persistence)),
+        ("one-packet", yes(s.one_packet)),
+        ("sloppy", yes(s.sloppy)),
+        ("syn-proxy", yes(s.syn_proxy)),
+        ("helper", s.helper.map(|helper| helper.to_string())),
+        ("mss-clamp", changed(s.mss_clamp != MssClamp::default(), &s.mss_clamp)),
+        ("pmtu", (!s.pmtu_discovery).then(|| "no discovery".to_owned())),
         ("sorry", s.sorry.map(|sorry| sorry.address.to_string())),
+        (
+            "backup",
+            changed(s.backup_below != BackupBelow::default(), &format!("below {}", s.backup_below.get())),
+        ),
         ("slow-start", s.slow_start.map(|time| time.to_string())),
         ("interface", s.interface.clone()),
     ];
@@ -188,6 +203,11 @@ pub(crate) fn service(s: &ServiceStatus) -> String {
         }
     }
     text + "\n" + &destinations(&s.destinations)
+}
+
+fn persistence(persistence: Persistence) -> String {
+    let by = persistence.netmask.map(|bits| format!(", by /{bits}")).unwrap_or_default();
+    format!("{}{by}", persistence.timeout)
 }
 
 pub(crate) fn destinations(destinations: &[DestinationStatus]) -> String {
@@ -279,6 +299,34 @@ pub(crate) fn connections(a: &ConnectionPage) -> String {
     }
     let more = if a.cursor.is_some() { "there are more: --limit 0 shows all\n" } else { "" };
     lines(&t) + more
+}
+
+pub(crate) fn sticky(a: &StickyPage) -> String {
+    if a.entries.is_empty() && a.cursor.is_none() {
+        return "no templates\n".to_owned();
+    }
+    let mut t = table(&["SERVICE", "CLIENT", "DESTINATION", "CONNECTIONS>", "EXPIRES>"]);
+    for e in &a.entries {
+        row(
+            &mut t,
+            [
+                e.service.clone(),
+                e.client.to_string(),
+                e.destination.to_string(),
+                e.connections.to_string(),
+                duration(e.expires_in),
+            ],
+        );
+    }
+    let more = if a.cursor.is_some() { "there are more: --limit 0 shows all\n" } else { "" };
+    lines(&t) + more
+}
+
+pub(crate) fn cleared(a: &StickyCleared) -> String {
+    match a.cleared {
+        1 => "1 template is forgotten\n".to_owned(),
+        n => format!("{n} templates are forgotten\n"),
+    }
 }
 
 pub(crate) fn neighbours(a: &NeighboursReport) -> String {

@@ -1,8 +1,8 @@
 //! From verbs to operations: asks the director, hands the answer to `show`.
 
 use crate::args::{
-    Cli, ConfigVerb, ConnectionArgs, DestinationName, DestinationSettings, DestinationVerb, DrainArgs,
-    ServiceSettings, ServiceVerb, Verb,
+    Cli, ConfigVerb, ConnectionArgs, DestinationName, DestinationVerb, DrainArgs, ServiceVerb, StickyArgs,
+    StickyVerb, Verb,
 };
 use crate::client::Client;
 use crate::client::Result;
@@ -14,13 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use sheave_proto::api::{
-    Applied, ConfigShown, ConfigSource, ConnectionFilter, ConnectionPage, CountersReport, DestinationList,
-    Drain, EventBody, NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status,
-    Subscribed, WorkersReport,
+    Applied, ConfigShown, ConfigSource, ConnectionFilter, CountersReport, DestinationList, Drain, EventBody,
+    NeighboursReport, Op, PlanReport, ServiceList, ServiceShown, StatsReport, Status, StickyCleared,
+    StickyFilter, Subscribed, WorkersReport,
 };
-use sheave_proto::config::{
-    Destination, DestinationPatch, Intent, Service, ServicePatch, Sorry, TimeoutsPatch,
-};
+use sheave_proto::config::{Destination, DestinationPatch, Intent, Service};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -47,6 +45,7 @@ pub(crate) fn run(cli: &Cli) -> Result {
         Verb::Reload => session.change(Op::ConfigReload),
         Verb::Stats { service, watch } => session.stats(service.as_deref(), *watch),
         Verb::Connections(args) => session.connections(args),
+        Verb::Sticky(verb) => session.sticky(verb),
         Verb::Neighbours => session.ask(Op::NeighboursList, |a: &NeighboursReport| show::neighbours(a)),
         Verb::Workers => session.ask(Op::WorkersShow, |a: &WorkersReport| show::workers(a)),
         Verb::Counters { all } => session.ask(Op::CountersShow, |a: &CountersReport| show::counters(a, *all)),
@@ -104,15 +103,16 @@ impl Session<'_> {
                 self.ask(op, |a: &ServiceShown| show::service(&a.service))
             }
             ServiceVerb::Add { listen, name, settings } => {
-                let mut service = Service::new(*listen);
+                let [first, ..] = listen[..] else { return Ok(()) };
+                let mut service = Service { listens: listen.clone(), ..Service::new(first) };
                 if let Some(name) = name {
                     service.name.clone_from(name);
                 }
-                patch(settings).apply(&mut service);
+                settings.patch().apply(&mut service);
                 self.change(Op::ServiceAdd(Box::new(service)))
             }
             ServiceVerb::Edit { service, settings } => {
-                let patch = patch(settings);
+                let patch = settings.patch();
                 something_to_change(patch.is_empty(), &format!("service {service}"), "--scheduler wrr")?;
                 self.change(Op::ServiceSet { service: service.clone(), patch })
             }
@@ -129,11 +129,11 @@ impl Session<'_> {
             DestinationVerb::Show(name) => self.show_destination(name),
             DestinationVerb::Add { name, settings } => {
                 let mut destination = Destination::new(name.address);
-                destination_patch(settings).apply(&mut destination);
+                settings.patch().apply(&mut destination);
                 self.change(Op::DestinationAdd { service: name.service.clone(), destination })
             }
             DestinationVerb::Edit { name, settings } => {
-                let patch = destination_patch(settings);
+                let patch = settings.patch();
                 something_to_change(
                     patch.is_empty(),
                     &format!("destination {}", name.address),
@@ -254,34 +254,35 @@ impl Session<'_> {
     }
 
     fn connections(&self, args: &ConnectionArgs) -> Result {
-        let mut client = self.client()?;
-        let mut filter = ConnectionFilter {
+        let filter = ConnectionFilter {
             vip: args.vip,
             real: args.real,
             client: args.client,
             proto: None,
             state: args.state,
             service: args.service.clone(),
-            limit: ConnectionFilter::LARGEST_PAGE,
+            limit: 0,
             cursor: None,
         };
-        let limit = if args.limit == 0 { u64::MAX } else { args.limit };
-        let mut left = limit;
-        let mut all: Option<ConnectionPage> = None;
-        loop {
-            filter.limit = ConnectionFilter::LARGEST_PAGE.min(u32::try_from(left).unwrap_or(u32::MAX));
-            let page: ConnectionPage = client.call(Op::ConnectionsList(filter.clone()))?;
-            left = left.saturating_sub(page.entries.len() as u64);
-            filter.cursor.clone_from(&page.cursor);
-            let all = all.get_or_insert_with(|| ConnectionPage { entries: Vec::new(), ..page.clone() });
-            all.entries.extend(page.entries);
-            all.cursor = page.cursor;
-            if left == 0 || all.cursor.is_none() {
-                break;
+        let ask = |limit, cursor| Op::ConnectionsList(ConnectionFilter { limit, cursor, ..filter.clone() });
+        self.print(&self.client()?.pages(args.limit, ask)?, show::connections)
+    }
+
+    fn sticky(&self, verb: &StickyVerb) -> Result {
+        let filter = |args: &StickyArgs| StickyFilter {
+            service: args.service.clone(),
+            client: args.client,
+            destination: args.destination,
+        };
+        match verb {
+            StickyVerb::List { which, limit } => {
+                let ask = |limit, cursor| Op::StickyList { filter: filter(which), limit, cursor };
+                self.print(&self.client()?.pages(*limit, ask)?, show::sticky)
+            }
+            StickyVerb::Clear { which, .. } => {
+                self.ask(Op::StickyClear(filter(which)), |a: &StickyCleared| show::cleared(a))
             }
         }
-        let Some(all) = all else { return Ok(()) };
-        self.print(&all, show::connections)
     }
 
     fn events(&self, since: Option<u64>) -> Result {
@@ -292,44 +293,6 @@ impl Session<'_> {
         }
         let wrong = "the director ended the connection";
         Err(ExitError::new(Code::Unreachable, "events", wrong, "see its log, and start again"))
-    }
-}
-
-fn patch(settings: &ServiceSettings) -> ServicePatch {
-    let ServiceSettings { scheduler, forward, on_removal, mh_table, draws, backup_below, slow_start, .. } =
-        *settings;
-    let flags = &settings.scheduler_flag;
-    ServicePatch {
-        scheduler,
-        scheduler_flags: (!flags.is_empty()).then(|| flags.iter().copied().collect()),
-        mh_table: mh_table.map(Some),
-        draws: draws.map(Some),
-        forward,
-        on_removal,
-        sorry: settings.sorry.map(|address| Some(Sorry { address, forward: None })),
-        backup_below,
-        slow_start: slow_start.map(Some),
-        interface: settings.interface.clone().map(Some),
-        timeouts: TimeoutsPatch {
-            tcp: settings.tcp_timeout.map(Some),
-            tcp_fin: settings.tcp_fin_timeout.map(Some),
-            udp: settings.udp_timeout.map(Some),
-        },
-        ..ServicePatch::default()
-    }
-}
-
-fn destination_patch(settings: &DestinationSettings) -> DestinationPatch {
-    let DestinationSettings { weight, forward, upper_threshold, lower_threshold, connection_limit, backup } =
-        *settings;
-    DestinationPatch {
-        weight,
-        forward: forward.map(Some),
-        upper_threshold,
-        lower_threshold,
-        connection_limit,
-        backup,
-        ..DestinationPatch::default()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use clap::CommandFactory;
 use sheave_cli::args::Cli;
+use sheave_pipeline::helper::Note;
 use sheave_pipeline::{Reason, VerdictKind};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,13 @@ fn counters() -> String {
         for reason in reasons {
             let _ = writeln!(text, "| `{}` | {} |", reason.name(), reason.help().replace('|', "\\|"));
         }
+    }
+    text.push_str(
+        "\n## Helpers\n\nWhat a service's `helper` made of commands and replies; their packets have verdicts as others do. What is \
+         ignored passes as it is.\n\n| counter | meaning |\n|---|---|\n",
+    );
+    for note in Note::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", note.name(), note.help());
     }
     text
 }

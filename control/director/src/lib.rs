@@ -16,7 +16,6 @@ pub mod runtime;
 
 mod announce;
 mod conflict;
-mod connections;
 mod control;
 mod cores;
 mod dataplane;

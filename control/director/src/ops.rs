@@ -2,9 +2,9 @@
 
 use crate::director::Director;
 use crate::server::{Answer, Cut, Reply};
-use crate::{connections, show, wall};
+use crate::{show, wall};
 use serde::Serialize;
-use sheave_plan::Plan;
+use sheave_plan::{Desired, Plan, View};
 use sheave_proto::api::{
     Applied, ErrorCode, ErrorReply, EventBody, Id, MAX_LINE, Op, PlanReport, Response, Subscribed,
     parse_request,
@@ -59,12 +59,6 @@ impl Reply {
     }
 }
 
-/// Operations that are known and not carried out yet.
-fn not_yet(op: &Op) -> ErrorReply {
-    let object = format!("op {}", op.name());
-    ErrorReply::new(ErrorCode::NotSupported, object, "it is not supported yet", "leave it out")
-}
-
 impl Director {
     fn respond(&mut self, id: Id, op: &Op) -> Response {
         fn done<T: Serialize>(id: Id, outcome: Result<T, ErrorReply>) -> Response {
@@ -82,9 +76,17 @@ impl Director {
             Op::StatsMark { service } => done(id, show::mark(self, service.as_deref())),
             Op::TimeoutsShow => Response::ok(id, &show::timeouts(self)),
             Op::DestinationDrain { .. } => done(id, self.drain(op, ORIGIN)),
-            Op::StickyList(_) | Op::StickyClear { .. } => Response::error(id, not_yet(op)),
+            Op::StickyList { filter, limit, cursor } => {
+                let page = (*limit, cursor.as_deref());
+                done(id, self.look(|view, desired| view.sticky(desired, filter, page)))
+            }
+            Op::StickyClear(filter) => {
+                done(id, self.look(|view, desired| view.clear_sticky(desired, filter)))
+            }
             Op::StatsShow { service } => done(id, show::stats(self, service.as_deref())),
-            Op::ConnectionsList(filter) => done(id, connections::page(self, filter)),
+            Op::ConnectionsList(filter) => {
+                done(id, self.look(|view, desired| view.connections(desired, filter)))
+            }
             Op::NeighboursList => Response::ok(id, &show::neighbours(self)),
             Op::WorkersShow => Response::ok(id, &show::workers(self)),
             Op::CountersShow => Response::ok(id, &show::counters(self)),
@@ -103,6 +105,16 @@ impl Director {
                 Err(ErrorReply::new(ErrorCode::Failed, "request", "not answered here", "-")),
             ),
         }
+    }
+
+    /// Asks for something of what the tables hold now.
+    fn look<T>(
+        &mut self,
+        ask: impl FnOnce(View<'_>, &Desired) -> Result<T, ErrorReply>,
+    ) -> Result<T, ErrorReply> {
+        let snapshot = self.current.pin();
+        let (shared, now) = (&self.dataplane.shared, self.now.tick());
+        ask(View { shared, snapshot: &snapshot, now, as_of: wall::now() }, &self.desired)
     }
 
     fn plan(&self, op: &Op) -> Result<PlanReport, ErrorReply> {

@@ -4,6 +4,7 @@ use crate::director::{Director, shown};
 use crate::interfaces;
 use crate::serving::Interface;
 use crate::{standing, wall};
+use sheave_pipeline::helper::Note;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::{Reason, Time, VerdictKind, counters as slots};
 use sheave_proto::api::{
@@ -15,21 +16,6 @@ use sheave_proto::api::{
 use sheave_proto::config::{self, Destination, Scheduler, Service};
 use sheave_worker::{Lost, Stats as WorkerStats};
 use std::collections::BTreeMap;
-
-/// The service that a name or listen string means.
-///
-/// # Errors
-/// When there is none.
-pub(crate) fn named<'d>(director: &'d Director, reference: &str) -> Result<&'d Service, ErrorReply> {
-    let config = director.desired.config();
-    config.find_service(reference).map(|at| &config.services[at]).ok_or_else(|| {
-        let object = format!("service {}", reference.escape_debug());
-        ErrorReply::not_found(
-            object,
-            "give the name or the listen string of a service that service.list shows",
-        )
-    })
-}
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
@@ -220,14 +206,14 @@ pub(crate) fn services(director: &Director) -> ServiceList {
 }
 
 pub(crate) fn service(director: &Director, reference: &str) -> Result<ServiceShown, ErrorReply> {
-    let service = service_status(director, named(director, reference)?);
+    let service = service_status(director, director.desired.service(reference)?);
     Ok(ServiceShown { as_of: wall::now(), service })
 }
 
 /// The services that a request is about: one, or all.
 fn chosen<'d>(director: &'d Director, reference: Option<&str>) -> Result<Vec<&'d Service>, ErrorReply> {
     match reference {
-        Some(reference) => Ok(vec![named(director, reference)?]),
+        Some(reference) => Ok(vec![director.desired.service(reference)?]),
         None => Ok(director.desired.config().services.iter().collect()),
     }
 }
@@ -442,6 +428,9 @@ fn occurrences(director: &mut Director) -> Vec<(&'static str, &'static str, u64)
         ),
     ];
     list.extend(extras);
+    list.extend(
+        Note::ALL.iter().map(|note| (note.name(), note.help(), director.statistics.slot(slots::note(*note)))),
+    );
     match director.serving.steering.counters() {
         Ok(c) => list.extend([
             ("steered", "frames that the steering program gave to a worker", c.taken),

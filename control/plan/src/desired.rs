@@ -32,6 +32,15 @@ impl Desired {
         &self.config
     }
 
+    /// The service that a name or listen string means.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn service(&self, reference: &str) -> Result<&Service, ErrorReply> {
+        let at = self.config.find_service(reference);
+        at.map(|at| &self.config.services[at]).ok_or_else(|| no_service(reference))
+    }
+
     /// The state that a request asks for: one of the operations that change something, or `config.plan`, which is
     /// `config.apply` for whoever only wants to look.
     ///
@@ -93,13 +102,12 @@ pub fn edit(config: &mut Config, op: &Op) -> Result<(), ErrorReply> {
 /// The service that a name or listen string means, with its position.
 fn service_of<'c>(config: &'c mut Config, reference: &str) -> Result<(usize, &'c mut Service), ErrorReply> {
     let at = config.find_service(reference);
-    at.and_then(|at| Some((at, config.services.get_mut(at)?))).ok_or_else(|| {
-        let object = format!("service {}", reference.escape_debug());
-        ErrorReply::not_found(
-            object,
-            "give the name or the listen string of a service that service.list shows",
-        )
-    })
+    at.and_then(|at| Some((at, config.services.get_mut(at)?))).ok_or_else(|| no_service(reference))
+}
+
+fn no_service(reference: &str) -> ErrorReply {
+    let object = format!("service {}", reference.escape_debug());
+    ErrorReply::not_found(object, "give the name or the listen string of a service that service.list shows")
 }
 
 fn destination_of(service: &Service, address: &DestAddr) -> Result<usize, ErrorReply> {

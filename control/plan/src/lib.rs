@@ -1,8 +1,8 @@
 //! From what the operator wants to what the workers read: desired state, validation, plan, snapshot.
 //!
 //! Owns: [`Desired`] (what is wanted, always valid as a whole), [`Plan`] (what changes, printable), [`Ids`] (the
-//! stable numbers of all objects) and [`Compiler`] (desired state and [`Environment`] to snapshot). The director
-//! and replay use the same code.
+//! stable numbers of all objects), [`Compiler`] (desired state and [`Environment`] to snapshot) and [`View`] (what the
+//! tables hold, for people). The director and replay use the same code.
 //!
 //! Invariants:
 //! - Nothing edits a state in place: each change makes a new one, validated as a whole, or none at all.
@@ -18,6 +18,7 @@ mod dealer;
 mod desired;
 mod diff;
 mod drains;
+mod entries;
 mod environment;
 mod ids;
 mod network;
@@ -30,6 +31,7 @@ pub use dealer::Exhausted;
 pub use desired::{Desired, edit};
 pub use diff::{Action, Change, Kind, Plan};
 pub use drains::{Drains, Happening, Running, Step};
+pub use entries::View;
 pub use environment::{DEFAULT_MTU, Environment, KernelNeighbour, KernelRoute, Link};
 pub use ids::{Fresh, Ids, PORTS};
 pub use steered::{Carrier, Endpoint, Steered};

@@ -3,6 +3,7 @@
 use crate::counters::{self, Traffic};
 use crate::flood::Flood;
 use crate::fragments::Early;
+use crate::helper::Report;
 use crate::hold::Holding;
 use crate::ids::{DestId, ServiceId};
 use crate::keeper::Keeper;
@@ -150,6 +151,13 @@ impl<'a> Context<'a> {
     pub(crate) fn count_connection(&self, service: ServiceId, destination: DestId) {
         self.own.counters.add(counters::service(service, Traffic::Conns), 1);
         self.own.counters.add(counters::destination(destination, Traffic::Conns), 1);
+    }
+
+    /// Counts what a helper has noted of a segment.
+    pub(crate) fn count_notes(&self, report: &Report) {
+        for (note, count) in report.noted() {
+            self.own.counters.add(counters::note(note), count.into());
+        }
     }
 
     /// The verdict of an input frame, noted and, unless it is a plain forward, counted. Says whether it is.

@@ -3,6 +3,7 @@
 //! One page a worker, written by it alone; the control thread sums the pages. All are cumulative and 64 bits
 //! wide, and outlive snapshots because ids do.
 
+use crate::helper::Note;
 use crate::ids::{DestId, ServiceId};
 use crate::reason::Reason;
 use crate::verdict::VerdictKind;
@@ -62,14 +63,15 @@ impl Extra {
 
 const VERDICTS: usize = 0;
 const REASONS: usize = 8;
+const NOTES: usize = 112;
 const EXTRAS: usize = 120;
 const SERVICES: usize = 128;
 // A stride of 8 keeps the counters of one id on one cache line.
 const STRIDE: usize = 8;
 const DESTINATIONS: usize = SERVICES + ServiceId::COUNT * STRIDE;
 
-const _: () = assert!(REASONS + Reason::ALL.len() <= EXTRAS && VerdictKind::ALL.len() <= REASONS);
-const _: () = assert!(EXTRAS + Extra::ALL.len() <= SERVICES);
+const _: () = assert!(REASONS + Reason::ALL.len() <= NOTES && VerdictKind::ALL.len() <= REASONS);
+const _: () = assert!(NOTES + Note::ALL.len() <= EXTRAS && EXTRAS + Extra::ALL.len() <= SERVICES);
 
 /// Slots of a page.
 pub const PAGE_LEN: usize = DESTINATIONS + DestId::COUNT * STRIDE;
@@ -84,6 +86,12 @@ pub const fn verdict(kind: VerdictKind) -> usize {
 #[inline]
 pub const fn reason(reason: Reason) -> usize {
     REASONS + reason as usize
+}
+
+/// The slot of what helpers note.
+#[inline]
+pub const fn note(note: Note) -> usize {
+    NOTES + note as usize
 }
 
 /// The slot of something that happened beside packets' outcomes.

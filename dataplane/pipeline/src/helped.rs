@@ -63,7 +63,8 @@ impl Context<'_> {
         if let Ok(mut segment) = Segment::new(bytes, bytes.len()) {
             let mut stream = Stream::default();
             let expect = |expected| self.expect(to, &expected);
-            let _report = helper.inspect((&control, Side::Client), &mut stream, &mut segment, expect);
+            let report = helper.inspect((&control, Side::Client), &mut stream, &mut segment, expect);
+            self.count_notes(&report);
         }
         let mut delta = Numbers { real: adjust, ..Numbers::default() }.to_real(bytes);
         if packet.flags.contains(TcpFlags::SYN) {
@@ -128,6 +129,7 @@ impl Context<'_> {
         let report = helper
             .inspect((control, Side::Real), &mut stream, &mut segment, |expected| self.expect(to, &expected));
         let now = segment.len();
+        self.count_notes(&report);
         stream.adjust = stream.adjust.settled(seq).unwrap_or(stream.adjust);
         let numbers = Numbers { real: stream.adjust, ..Numbers::default() };
         if let Some(segment) = bytes.get_mut(..now) {

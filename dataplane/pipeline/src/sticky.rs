@@ -20,10 +20,11 @@ use crate::inbound::{Served, Step};
 use crate::keeper::{Connection, Keeper, at_home};
 use crate::key::{Key, KeyParts};
 use crate::packet::Packet;
+use crate::pipeline::Shared;
 use crate::reason::Reason;
 use crate::scheduler::Excluded;
 use crate::side::{Home, Kind, Record};
-use crate::tables::{Reserved, Wish};
+use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::TcpState;
 use crate::time::{Seconds, Tick};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -93,6 +94,23 @@ fn settled(entry: Entry, persistence: &Persistence, now: Tick, ago: u16) -> Entr
     Entry { tick: Tick(entry.tick.0.wrapping_add(since)), state: ARMED, ..entry }
 }
 
+/// Whether a template leads anyone anywhere still.
+pub fn lives(entry: Entry, record: &Record, persistence: &Persistence, now: Tick) -> bool {
+    connections(record) > 0 || entry.tick.age(now).0 <= lifetime(entry, persistence)
+}
+
+/// Removes a template that was found at `place`, for whoever is no worker. `false` when it has changed meanwhile.
+///
+/// Its connections go on. One that ends after its client has got another template to the same destination is counted
+/// out of that: it then lives for its timeout after its last use only, though it may have connections.
+pub fn clear(shared: &Shared, place: Place, entry: Entry) -> bool {
+    let removed = shared.tables.remove(place, entry.payload()).is_ok();
+    if let Some(record) = entry.record().filter(|_| removed) {
+        shared.side.close(record);
+    }
+    removed
+}
+
 /// How many connections a template has.
 pub fn connections(record: &Record) -> u64 {
     record.words[0] & COUNT
@@ -118,7 +136,7 @@ impl Keeper<'_> {
     ) -> Option<DestId> {
         let entry = template.entry();
         let (id, record) = (entry.record()?, template.record(self.shared)?);
-        let lives = connections(&record) > 0 || entry.tick.age(self.tick).0 <= lifetime(entry, persistence);
+        let lives = lives(entry, &record, persistence, self.tick);
         let leads = at_home(self.snapshot, service, record.home)
             .filter(|(id, destination)| lives && self.snapshot.welcomes(*id, destination));
         let Some((leads, _)) = leads else {
@@ -185,7 +203,7 @@ impl Keeper<'_> {
             return None;
         };
         let (lived, life) = (entry.tick.age(self.tick).0, lifetime(entry, &persistence));
-        if connections(&record) == 0 && lived > life {
+        if !lives(entry, &record, &persistence, self.tick) {
             self.retire(template);
             return None;
         }

@@ -41,8 +41,8 @@ impl Op {
             Op::TimeoutsShow => OpName::TimeoutsShow,
             Op::TimeoutsSet(_) => OpName::TimeoutsSet,
             Op::ConnectionsList(_) => OpName::ConnectionsList,
-            Op::StickyList(_) => OpName::StickyList,
-            Op::StickyClear { .. } => OpName::StickyClear,
+            Op::StickyList { .. } => OpName::StickyList,
+            Op::StickyClear(_) => OpName::StickyClear,
             Op::NeighboursList => OpName::NeighboursList,
             Op::WorkersShow => OpName::WorkersShow,
             Op::CountersShow => OpName::CountersShow,
@@ -97,13 +97,10 @@ impl Op {
                 "limit": filter.limit,
                 "cursor": filter.cursor,
             })),
-            Op::StickyList(filter) => given(json!({
-                "service": filter.service,
-                "client": filter.client,
-                "limit": filter.limit,
-                "cursor": filter.cursor,
-            })),
-            Op::StickyClear { service, client } => given(json!({ "service": service, "client": client })),
+            Op::StickyList { filter, limit, cursor } => {
+                given(merged(sticky_args(filter), json!({ "limit": limit, "cursor": cursor })))
+            }
+            Op::StickyClear(filter) => given(sticky_args(filter)),
             Op::EventsSubscribe { since } => given(json!({ "since": since })),
         }
     }
@@ -199,10 +196,11 @@ fn read_keys(name: OpName, node: &Node, errors: &mut Errors) -> Option<Op> {
             (Some(service), Some(address), drain) => Some(Op::DestinationDrain { service, address, drain }),
             _ => None,
         },
-        OpName::StickyList => Some(Op::StickyList(sticky_filter(r))),
-        OpName::StickyClear => {
-            Some(Op::StickyClear { service: optional(r, "service"), client: r.parsed("client") })
+        OpName::StickyList => {
+            let filter = sticky_filter(r);
+            Some(Op::StickyList { filter, limit: page_limit(r), cursor: optional(r, "cursor") })
         }
+        OpName::StickyClear => Some(Op::StickyClear(sticky_filter(r))),
         OpName::ConnectionsList => Some(Op::ConnectionsList(connection_filter(r))),
         OpName::EventsSubscribe => {
             let since = r.integer("since", 0..=i64::MAX);
@@ -288,17 +286,24 @@ fn drain(reader: &mut Reader<'_, '_>) -> Drain {
 }
 
 fn sticky_filter(reader: &mut Reader<'_, '_>) -> StickyFilter {
-    let limit = reader.integer("limit", 1..=ConnectionFilter::LARGEST_PAGE);
     StickyFilter {
         service: optional(reader, "service"),
         client: reader.parsed("client"),
-        limit: limit.unwrap_or(ConnectionFilter::PAGE),
-        cursor: optional(reader, "cursor"),
+        destination: reader.parsed("destination"),
     }
 }
 
+fn sticky_args(filter: &StickyFilter) -> Json {
+    let StickyFilter { service, client, destination } = filter;
+    json!({ "service": service, "client": client, "destination": destination })
+}
+
+/// How many entries a page holds.
+fn page_limit(reader: &mut Reader<'_, '_>) -> u32 {
+    reader.integer("limit", 1..=ConnectionFilter::LARGEST_PAGE).unwrap_or(ConnectionFilter::PAGE)
+}
+
 fn connection_filter(reader: &mut Reader<'_, '_>) -> ConnectionFilter {
-    let limit = reader.integer("limit", 1..=ConnectionFilter::LARGEST_PAGE);
     ConnectionFilter {
         vip: reader.parsed("vip"),
         real: reader.parsed("real"),
@@ -306,7 +311,7 @@ fn connection_filter(reader: &mut Reader<'_, '_>) -> ConnectionFilter {
         proto: reader.parsed("proto"),
         state: reader.parsed("state"),
         service: optional(reader, "service"),
-        limit: limit.unwrap_or(ConnectionFilter::PAGE),
+        limit: page_limit(reader),
         cursor: optional(reader, "cursor"),
     }
 }

@@ -38,7 +38,7 @@ pub use event::{Event, EventBody};
 pub use framing::{LineBuffer, LineTooLong, MAX_LINE};
 pub use request::{ConfigSource, ConnectionFilter, Op, Request, VERSION, parse_request};
 pub use response::{Id, Message, Outcome, Response};
-pub use sticky::{StickyCleared, StickyEntry, StickyFilter, StickyPage};
+pub use sticky::{Clients, StickyCleared, StickyEntry, StickyFilter, StickyPage};
 pub use traffic::{
     DestinationStats, FrameCounts, QueueStatus, Rates, ServiceStats, Stats, StatsReport, Totals, UnixTime,
     WorkerStatus, WorkersReport,

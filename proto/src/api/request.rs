@@ -1,7 +1,5 @@
 //! Requests: reading them without trust, writing them for clients.
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value as Json, json};
 
 use super::drain::Drain;
@@ -120,14 +118,16 @@ pub enum Op {
     /// `connections.list`, answered by [`ConnectionPage`](super::ConnectionPage).
     ConnectionsList(ConnectionFilter),
     /// `sticky.list`, answered by [`StickyPage`](super::StickyPage).
-    StickyList(StickyFilter),
-    /// `sticky.clear`, answered by [`StickyCleared`](super::StickyCleared). All that is given must hold.
-    StickyClear {
-        /// Templates of this service; none is of all.
-        service: Option<String>,
-        /// The template of this client; none is of all.
-        client: Option<IpAddr>,
+    StickyList {
+        /// Which.
+        filter: StickyFilter,
+        /// How many templates a page holds at most.
+        limit: u32,
+        /// Where the page begins: what the page before it said.
+        cursor: Option<String>,
     },
+    /// `sticky.clear`, answered by [`StickyCleared`](super::StickyCleared).
+    StickyClear(StickyFilter),
     /// `neighbours.list`, answered by [`NeighboursReport`](super::NeighboursReport).
     NeighboursList,
     /// `workers.show`, answered by [`WorkersReport`](super::WorkersReport).

@@ -54,8 +54,12 @@ fn samples() -> Vec<(Op, Value)> {
         cursor: Some("x".to_owned()),
         ..ConnectionFilter::default()
     };
-    let sticky =
-        StickyFilter { client: Some("2001:db8::7".parse().unwrap()), limit: 7, ..StickyFilter::default() };
+    let of_client = StickyFilter { client: Some("2001:db8::7".parse().unwrap()), ..StickyFilter::default() };
+    let of_all = StickyFilter {
+        service: Some(web()),
+        client: Some("192.0.2.0/24".parse().unwrap()),
+        destination: Some("198.19.1.11".parse().unwrap()),
+    };
     let drain =
         Drain { deadline: Some("300s".parse().unwrap()), then: Rest::Reset, templates: Templates::Ignore };
     let timeouts = TimeoutsPatch {
@@ -106,10 +110,13 @@ fn samples() -> Vec<(Op, Value)> {
                 "cursor": "x"
             }),
         ),
-        (Op::StickyList(sticky), json!({ "client": "2001:db8::7", "limit": 7 })),
         (
-            Op::StickyClear { service: Some(web()), client: Some([192, 0, 2, 7].into()) },
-            json!({ "service": "web", "client": "192.0.2.7" }),
+            Op::StickyList { filter: of_client, limit: 7, cursor: None },
+            json!({ "client": "2001:db8::7", "limit": 7 }),
+        ),
+        (
+            Op::StickyClear(of_all),
+            json!({ "service": "web", "client": "192.0.2.0/24", "destination": "198.19.1.11" }),
         ),
         (Op::NeighboursList, json!({})),
         (Op::WorkersShow, json!({})),

@@ -7,7 +7,7 @@ use sheave_frame::{Burst, Frame, FrameId, FramePool, HEADROOM, PoolId, PortId};
 use sheave_pipeline::ids::DestId;
 use sheave_pipeline::snapshot::Snapshot;
 use sheave_pipeline::{Output, Pipeline, Resolve, Settings, Shared, Time, Verdict, counters};
-use sheave_plan::{CompileError, Compiler, Desired, Drains, Environment, Happening, Plan, Step};
+use sheave_plan::{CompileError, Compiler, Desired, Drains, Environment, Happening, Plan, Step, View};
 use sheave_proto::api::{
     self, Applied, Drain, DrainEnd, ErrorCode, ErrorReply, Op, PlanReport, Response, UnixTime,
 };
@@ -144,8 +144,21 @@ impl Engine {
         Report::new(&self.page, &self.shared.live, &self.names, &self.snapshot, self.pipeline.held())
     }
 
-    /// Either all of a change takes effect, or nothing.
     fn answer(&mut self, now: Time, op: &Op, as_of: UnixTime) -> Result<Value, ErrorReply> {
+        let (shared, snapshot) = (&*self.shared, &self.snapshot);
+        let view = View { shared, snapshot, now: now.tick(), as_of };
+        match op {
+            Op::ConnectionsList(filter) => Ok(json!(view.connections(&self.desired, filter)?)),
+            Op::StickyList { filter, limit, cursor } => {
+                Ok(json!(view.sticky(&self.desired, filter, (*limit, cursor.as_deref()))?))
+            }
+            Op::StickyClear(filter) => Ok(json!(view.clear_sticky(&self.desired, filter)?)),
+            _ => self.change(now, op, as_of),
+        }
+    }
+
+    /// Either all of a change takes effect, or nothing.
+    fn change(&mut self, now: Time, op: &Op, as_of: UnixTime) -> Result<Value, ErrorReply> {
         let desired = match op {
             Op::ServiceAdd(_)
             | Op::ServiceSet { .. }
@@ -158,8 +171,10 @@ impl Engine {
             | Op::ConfigApply(_)
             | Op::ConfigPlan(_) => self.desired.request(op)?,
             _ => {
-                let (message, remedy) =
-                    ("a replay cannot carry it out", "send operations that change something");
+                let (message, remedy) = (
+                    "a replay cannot carry it out",
+                    "send operations that change something, connections.list or sticky.list",
+                );
                 return Err(ErrorReply::new(
                     ErrorCode::NotSupported,
                     format!("op {}", op.name()),

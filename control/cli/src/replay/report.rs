@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use sheave_pipeline::counters::{self, Extra, Traffic};
+use sheave_pipeline::helper::Note;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::live::Live;
 use sheave_pipeline::snapshot::{Listen, Ports, Snapshot};
@@ -138,7 +139,9 @@ impl Report {
     ) -> Report {
         let verdicts = VerdictKind::ALL.iter().map(|kind| (kind.name(), page.get(counters::verdict(*kind))));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), page.get(counters::reason(*reason))));
-        let occurrences = Extra::ALL.iter().map(|extra| (extra.name(), page.get(counters::extra(*extra))));
+        let extras = Extra::ALL.iter().map(|extra| (extra.name(), page.get(counters::extra(*extra))));
+        let notes = Note::ALL.iter().map(|note| (note.name(), page.get(counters::note(*note))));
+        let occurrences = extras.chain(notes);
         let destination = |(id, (_, address)): (&DestId, &(ServiceId, String))| Destination {
             address: address.to_string(),
             removed: snapshot.destination(*id).is_none(),

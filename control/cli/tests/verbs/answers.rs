@@ -41,11 +41,11 @@ pub(crate) fn answer(op: &Op) -> Value {
         Op::TimeoutsShow => {
             json!({ "as-of": AS_OF, "timeouts": { "tcp": "15m", "tcp-fin": "2m", "udp": "5m" } })
         }
-        Op::StickyList(_) => json!({ "as-of": AS_OF, "entries": [
+        Op::StickyList { .. } => json!({ "as-of": AS_OF, "entries": [
             { "service": "web", "client": "192.0.2.0/24", "destination": "198.19.1.11:8080", "connections": 3,
               "expires-in": 299.5 },
         ] }),
-        Op::StickyClear { .. } => json!({ "as-of": AS_OF, "cleared": 1 }),
+        Op::StickyClear(_) => json!({ "as-of": AS_OF, "cleared": 1 }),
         Op::NeighboursList => json!({ "as-of": AS_OF, "neighbours": [
             { "address": "198.19.1.11", "mac": "02:00:00:00:01:0b", "interface": "d1", "state": "reachable",
               "origin": "kernel" },

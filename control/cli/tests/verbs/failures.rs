@@ -82,6 +82,19 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
+fn sticky_clear_wants_to_know_what() {
+    for args in [&["sticky", "clear"][..], &["sticky", "clear", "--all", "--service", "web"]] {
+        let (code, text) = failed(run(&Place::new("clear").socket(), args, ""));
+        assert_eq!(code, 2, "{text}");
+        assert!(text.starts_with("error: ") && text.contains("--all"), "{text}");
+    }
+    let (code, text) =
+        failed(run(&Place::new("which").socket(), &["sticky", "list", "--client", "192.0.2.0/33"], ""));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("prefix length 33 of 192.0.2.0 is beyond its family"), "{text}");
+}
+
+#[test]
 fn without_a_director_it_says_where_it_looked() {
     let place = Place::new("nobody");
     let socket = place.socket();
@@ -156,8 +169,8 @@ fn answers_to_others_are_not_taken_for_ours() {
 fn a_wrong_command_line_is_one_line_and_asks_nobody() {
     for (at, (args, said)) in [
         (&["nosuch"][..], "unrecognized subcommand 'nosuch': see 'sheave --help'"),
-        (&["service", "add"], "<LISTEN>: see 'sheave service add --help'"),
-        (&["service", "add", "80/tcp"], "for '<LISTEN>'"),
+        (&["service", "add"], "<LISTEN>...: see 'sheave service add --help'"),
+        (&["service", "add", "80/tcp"], "for '<LISTEN>...'"),
         (
             &["service", "edit", "web"],
             "service web: nothing to change: name what to change, as in --scheduler wrr",

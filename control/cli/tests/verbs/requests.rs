@@ -3,7 +3,7 @@
 use crate::answers::{answer, reply, service};
 use crate::director::{Director, Place};
 use serde_json::Value;
-use sheave_proto::api::{ConfigSource, Drain, Op, Rest, Templates};
+use sheave_proto::api::{ConfigSource, Drain, Op, Rest, StickyFilter, Templates};
 use sheave_proto::config::{
     Destination, DestinationPatch, Intent, ServicePatch, Sorry, TimeoutsPatch, Weight,
 };
@@ -38,6 +38,19 @@ fn verbs_that_show() {
     asks("destination-list-of", &["destination", "list", "web"], &of_web);
     asks("stats", &["stats"], &Op::StatsShow { service: None });
     asks("stats-of", &["stats", "web"], &Op::StatsShow { service: Some("web".into()) });
+    let web = || StickyFilter { service: Some("web".into()), ..StickyFilter::default() };
+    let which = StickyFilter {
+        client: Some("192.0.2.0/24".parse().expect("a network")),
+        destination: Some("198.19.1.11:8080".parse().expect("an address")),
+        ..web()
+    };
+    let all = Op::StickyList { filter: StickyFilter::default(), limit: 1000, cursor: None };
+    asks("sticky-list", &["sticky", "list"], &all);
+    let filters = "sticky list --service web --client 192.0.2.0/24 --destination 198.19.1.11:8080 -n 7";
+    let filtered = Op::StickyList { filter: which, limit: 7, cursor: None };
+    asks("sticky-list-of", &filters.split(' ').collect::<Vec<_>>(), &filtered);
+    asks("sticky-clear", &["sticky", "clear", "--service", "web"], &Op::StickyClear(web()));
+    asks("sticky-clear-all", &["sticky", "clear", "--all"], &Op::StickyClear(StickyFilter::default()));
     asks("neighbours", &["neighbours"], &Op::NeighboursList);
     asks("workers", &["workers"], &Op::WorkersShow);
     asks("counters", &["counters"], &Op::CountersShow);

@@ -8,7 +8,7 @@ use sheave_proto::api::Op;
 use std::path::Path;
 
 /// Each verb that prints a table, and the name of its file.
-const VERBS: [(&str, &[&str]); 15] = [
+const VERBS: [(&str, &[&str]); 17] = [
     ("status", &["status"]),
     ("service-list", &["service", "list"]),
     ("service-show", &["service", "show", "web"]),
@@ -19,6 +19,8 @@ const VERBS: [(&str, &[&str]); 15] = [
     ("reload", &["reload"]),
     ("stats", &["stats"]),
     ("connections", &["connections"]),
+    ("sticky-list", &["sticky", "list"]),
+    ("sticky-clear", &["sticky", "clear", "--client", "192.0.2.7"]),
     ("neighbours", &["neighbours"]),
     ("workers", &["workers"]),
     ("counters", &["counters"]),
@@ -70,6 +72,7 @@ fn nothing_is_said_in_words() {
     let destinations = "no destinations: add one with 'sheave destination add SERVICE ADDRESS'\n";
     assert_eq!(shows("no-destinations", &["destination", "list"], none("destinations")), destinations);
     assert_eq!(shows("no-connections", &["connections"], none("entries")), "no connections\n");
+    assert_eq!(shows("no-templates", &["sticky", "list"], none("entries")), "no templates\n");
     assert_eq!(shows("no-neighbours", &["neighbours"], none("neighbours")), "no neighbours\n");
     let change = json!({ "as-of": as_of, "epoch": 7, "changes": [] });
     assert_eq!(shows("no-change", &["reload"], change), "no change\n");

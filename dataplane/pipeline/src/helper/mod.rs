@@ -99,37 +99,40 @@ pub struct Stream {
     pub memory: Memory,
 }
 
-/// What can be noted of a line; a counter each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Note {
-    /// A connection is expected.
-    Followed,
-    /// It named an address other than the speaker's.
-    Foreign,
-    /// It named a port that may not be opened.
-    Forbidden,
-    /// It is not as its protocol says.
-    Malformed,
-    /// It goes on in another segment.
-    Split,
-    /// There was no place for the expectation, or the segment had announced enough.
-    Full,
-    /// It could not be rewritten where it lies.
-    NoRoom,
+macro_rules! notes {
+    ($($variant:ident $name:literal $help:literal;)+) => {
+        /// What can be noted of a line; a counter each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Note {
+            $(#[doc = $help] $variant,)+
+        }
+
+        impl Note {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [Note] = &[$(Note::$variant,)+];
+
+            /// The name of its counter.
+            pub const fn name(self) -> &'static str {
+                match self { $(Note::$variant => $name,)+ }
+            }
+
+            /// One sentence for operators.
+            pub const fn help(self) -> &'static str {
+                match self { $(Note::$variant => $help,)+ }
+            }
+        }
+    };
 }
 
-impl Note {
-    /// All of them.
-    pub const ALL: [Note; 7] = [
-        Note::Followed,
-        Note::Foreign,
-        Note::Forbidden,
-        Note::Malformed,
-        Note::Split,
-        Note::Full,
-        Note::NoRoom,
-    ];
+notes! {
+    Followed  "helper-followed"  "commands and replies that announced a connection: it is expected, and what was said rewritten";
+    Foreign   "helper-foreign"   "ignored: they named an address other than the speaker's";
+    Forbidden "helper-forbidden" "ignored: they named a port that may not be opened";
+    Malformed "helper-malformed" "ignored: they are not as their protocol says";
+    Split     "helper-split"     "ignored: they go on in another segment";
+    Full      "helper-full"      "ignored: no place to expect a connection, or their segment had announced enough";
+    NoRoom    "helper-no-room"   "ignored: what would have to be said does not fit where they lie";
 }
 
 /// What came of a segment.
@@ -146,6 +149,11 @@ impl Report {
     #[must_use]
     pub fn count(&self, note: Note) -> u16 {
         self.notes[note as usize]
+    }
+
+    /// What was noted, and how often.
+    pub(crate) fn noted(&self) -> impl Iterator<Item = (Note, u16)> {
+        Note::ALL.iter().map(|note| (*note, self.count(*note))).filter(|(_, count)| *count > 0)
     }
 
     fn note(&mut self, note: Note) {

@@ -306,13 +306,13 @@ fn each_rule_of_a_service_refuses_with_one_error() {
             "",
             "listen = [\"198.18.0.1:80/tcp\", \"198.18.0.%:80/tcp\"]",
             "2|1",
-            "listen 198.18.0.1:80/tcp is taken by service".into(),
+            "listen 198.18.0.1:80/tcp is listed twice: list each port once".into(),
         ),
         (
             "",
             "listen = [\"198.18.0.1:10-20/tcp\", \"198.18.0.1:%-30/tcp\"]",
             "21|20",
-            "listen 198.18.0.1:20-30/tcp overlaps with 198.18.0.1:10-20/tcp of service".into(),
+            "listen 198.18.0.1:20-30/tcp overlaps with 198.18.0.1:10-20/tcp: list each port once".into(),
         ),
         (
             WEB,

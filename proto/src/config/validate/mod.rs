@@ -178,11 +178,17 @@ impl<'c> Check<'c> {
                 beside.push((*listen, service));
             }
             let Some((other, owner)) = taken else { continue };
-            let message = match other == *listen {
-                true => format!("listen {listen} is taken by {}", owner.label()),
-                false => format!("listen {listen} overlaps with {other} of {}", owner.label()),
+            let own = std::ptr::eq(owner, service);
+            let message = match (other == *listen, own) {
+                (true, true) => format!("listen {listen} is listed twice"),
+                (true, false) => format!("listen {listen} is taken by {}", owner.label()),
+                (false, true) => format!("listen {listen} overlaps with {other}"),
+                (false, false) => format!("listen {listen} overlaps with {other} of {}", owner.label()),
             };
-            let remedy = "give each service an address, port and protocol of its own";
+            let remedy = match own {
+                true => "list each port once",
+                false => "give each service an address, port and protocol of its own",
+            };
             self.wrong(Spot::Service(at), "listen", service.label(), message, remedy);
         }
     }

@@ -18,7 +18,7 @@ address = "198.19.1.12"
 "#;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![passive(), active(), full()]
+    vec![passive(), active(), full(), ignored(), kept_together()]
 }
 
 /// A client is greeted.
@@ -72,6 +72,57 @@ fn active() -> Case {
         .d0(says(1026, b"PORT 203,0,113,9,195,82\r\n").build())
         .d1(Tcp { seq: 7000, ..from_real(11, 20, ([203, 0, 113, 9], 50_002), "S") }.build())
         .d1(Tcp { seq: 7000, ..from_real(11, 20, (CLIENT.0, 50_003), "S") }.build())
+}
+
+fn ignored() -> Case {
+    let about = "What a helper does not follow is counted, and passes as it is: a number that is none, a command in two \
+                 segments, replies that name another address or a port that may not be opened. A client's own port may be \
+                 any.";
+    let says = |seq, payload| Tcp { seq, ack: 5013, payload, ..to_vip(CLIENT, 21, "PA") };
+    let said = |seq, payload| Tcp { seq, payload, ..from_real(11, 21, CLIENT, "PA") };
+    greeted(Case::new("ftp-ignored", about, FTP), CLIENT, 11)
+        .d0(says(1001, b"PORT 203,0,113,7,0,22\r\n").build())
+        .d0(says(1024, b"PORT 203,0,113,7,256,1\r\n").build())
+        .d0(says(1048, b"PORT 203,0,113,7,").build())
+        .d0(says(1065, b"195,81\r\n").build())
+        .d1(said(5013, b"227 Entering Passive Mode (198,19,1,11,0,22).\r\n").build())
+        .d1(said(5060, b"227 Entering Passive Mode (198,19,1,12,156,64).\r\n").build())
+        .d0(to_vip((CLIENT.0, 50_001), 40_000, "S").build())
+}
+
+fn kept_together() -> Case {
+    let about = "FTP without NAT, as LVS does it: persistence brings data connections to the server of their control \
+                 connection, in passive mode the client's SYN, in active mode its SYN+ACK to what the server has sent \
+                 past the director. Without a template it is the next in turn.";
+    let lvs = r#"
+[[service]]
+listen = ["198.18.0.100:21/tcp", "198.18.0.100:20/tcp", "198.18.0.100:1024-65535/tcp"]
+name = "ftp"
+scheduler = "rr"
+forward = "dr"
+persistence = { timeout = "6m" }
+sloppy = true
+
+[[service.destination]]
+address = "198.19.1.11"
+
+[[service.destination]]
+address = "198.19.1.12"
+"#;
+    let other: Place = ([203, 0, 114, 7], 40_000);
+    let on = |client: Place, port| (client.0, port);
+    Case::new("ftp-kept-together", about, lvs)
+        .d0(to_vip(CLIENT, 21, "S").build())
+        .d0(to_vip(CLIENT, 21, "A").build())
+        .d0(to_vip(other, 21, "S").build())
+        .d0(to_vip(on(CLIENT, 50_001), 40_001, "S").build())
+        .d0(to_vip(on(other, 50_001), 40_001, "S").build())
+        .d0(Tcp { seq: 8000, ack: 7001, ..to_vip(on(CLIENT, 50_002), 20, "SA") }.build())
+        .d0(Tcp { seq: 8001, ack: 7101, ..to_vip(on(CLIENT, 50_002), 20, "A") }.build())
+        .d0(Tcp { seq: 8000, ack: 7001, ..to_vip(on(other, 50_002), 20, "SA") }.build())
+        .d0(to_vip(on(CLIENT, 50_003), 80, "S").build())
+        .control(1, "sticky.list", "{}")
+        .at(2_000_000, "d0", to_vip(on(CLIENT, 50_004), 40_004, "S").build())
 }
 
 fn full() -> Case {

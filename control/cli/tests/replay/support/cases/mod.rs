@@ -12,6 +12,7 @@ mod ports;
 mod refuse;
 mod resolve;
 mod schedule;
+mod services;
 mod six;
 mod sticky;
 
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Case> {
         ports::cases(),
         helper::cases(),
         schedule::cases(),
+        services::cases(),
         sticky::cases(),
         refuse::cases(),
         errors::cases(),

@@ -117,7 +117,7 @@ fn reply(flags: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![nat(), one_way(), neighbours(), extensions(), tags()]
+    vec![nat(), one_way(), kept(), neighbours(), extensions(), tags()]
 }
 
 fn nat() -> Case {
@@ -147,6 +147,35 @@ address = "[2001:2:0:1::11]:5353"
         .d0(open("FA", b""))
         .d0(udp((GATEWAY, D0), (CLIENT, 5000), (VIP, 53), b"question"))
         .d1(udp((real_mac(11), D1), (real(0x11), 5353), (CLIENT, 5000), b"answer"))
+}
+
+fn kept() -> Case {
+    let services = r#"
+[[service]]
+listen = ["[2001:2::100]:80/tcp", "[2001:2::100]:443/tcp"]
+name = "web"
+scheduler = "rr"
+forward = "dr"
+persistence = { timeout = "5m", netmask = 64 }
+
+[[service.destination]]
+address = "2001:2:0:1::11"
+
+[[service.destination]]
+address = "2001:2:0:1::12"
+"#;
+    let about = "Persistence of IPv6 by prefix: clients of one /64 share a destination on both ports.";
+    let syn = |client, port| tcp((GATEWAY, D0), (client, 40_000), (VIP, port), "S", b"");
+    let neighbour = Ipv6Addr::new(0x2001, 2, 0, 0xff, 1, 2, 3, 4);
+    let stranger = Ipv6Addr::new(0x2001, 2, 0, 0xfe, 0, 0, 0, 7);
+    Case::new("persistence-ipv6", about, &config(services))
+        .d0(syn(CLIENT, 80))
+        .d0(syn(stranger, 80))
+        .d0(syn(neighbour, 80))
+        .d0(syn(stranger, 443))
+        .d0(syn(CLIENT, 443))
+        .control(1, "sticky.list", r#"{"client":"2001:2:0:ff::/60"}"#)
+        .at(2_000_000, "d0", syn(neighbour, 443))
 }
 
 fn one_way() -> Case {

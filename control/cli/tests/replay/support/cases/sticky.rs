@@ -33,7 +33,7 @@ fn port(client: Place, port: u16) -> Place {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![sticks(), moves(), ages(), under_nat(), any_port(), one_packet()]
+    vec![sticks(), moves(), ages(), under_nat(), any_port(), one_packet(), listed()]
 }
 
 fn sticks() -> Case {
@@ -46,6 +46,40 @@ fn sticks() -> Case {
         .d0(udp_to_vip(NEIGHBOUR, 443, b"hello").build())
         .d0(udp_to_vip(STRANGER, 443, b"hello").build())
         .d0(to_vip(port(NEIGHBOUR, 40_001), 80, "S").build())
+}
+
+fn listed() -> Case {
+    let about = "Sticky tables, listed by service, client and destination and cleared: the next connection of a client \
+                 whose template is gone is scheduled anew, and those that it has go on. The template lives by them \
+                 when their last use is long ago.";
+    let keys = r#"persistence = { timeout = "20s", netmask = 24 }"#;
+    let list = |case: Case, at, args| case.control(at, "sticky.list", args);
+    let mut case = Case::new("sticky", about, &web(keys));
+    case = case.d0(to_vip(CLIENT, 80, "S").build()).d0(to_vip(STRANGER, 443, "S").build());
+    case = case.d0(udp_to_vip(CLIENT, 443, b"hello").build());
+    case = list(case, 1, "{}");
+    case = list(case, 1, r#"{"service":"198.18.0.100:443/udp","client":"203.0.113.99"}"#);
+    case = list(case, 1, r#"{"client":"203.0.112.0/20","destination":"198.19.1.12"}"#);
+    case = list(case, 1, r#"{"destination":"198.19.1.12:80"}"#);
+    case = list(case, 1, r#"{"service":"mail"}"#);
+    case = list(case, 1, r#"{"client":"203.0.113.99:80"}"#);
+    case = list(case, 1, r#"{"cursor":"x"}"#);
+    case = list(case, 30, r#"{"limit":1}"#);
+    case.at(30 * SECOND, "d0", to_vip(CLIENT, 80, "A").build())
+        .control(31, "sticky.clear", r#"{"service":"web","client":"203.0.113.7"}"#)
+        .control(31, "sticky.list", "{}")
+        .at(32 * SECOND, "d0", to_vip(CLIENT, 80, "A").build())
+        .d0(to_vip(STRANGER, 80, "S").build())
+        .d0(to_vip(([203, 0, 115, 9], 40_000), 80, "S").build())
+        .d0(to_vip(NEIGHBOUR, 80, "S").build())
+        .d0(to_vip(port(NEIGHBOUR, 40_001), 80, "S").build())
+        .control(33, "sticky.list", "{}")
+        .control(33, "sticky.clear", r#"{"service":"mail"}"#)
+        .control(33, "sticky.clear", "{}")
+        .control(33, "connections.list", r#"{"proto":"udp"}"#)
+        .at(34 * SECOND, "d0", to_vip(port(STRANGER, 40_009), 443, "S").build())
+        .control(35, "sticky.list", "{}")
+        .at(36 * SECOND, "d0", to_vip(CLIENT, 80, "A").build())
 }
 
 fn moves() -> Case {
