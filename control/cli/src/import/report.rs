@@ -3,6 +3,7 @@
 
 use super::tree::{Place, Statement};
 use super::waiting;
+use crate::ipvsadm::shape_ftp;
 use sheave_proto::config::{Config, ConfigErrorKind, Service, to_toml, validate};
 use std::fmt::Write;
 
@@ -58,10 +59,24 @@ pub(crate) const UNKNOWN: &str = "192.0.2.1:1/tcp";
 /// The same of IPv6.
 pub(crate) const UNKNOWN_6: &str = "[2001:db8::1]:1/tcp";
 
+/// Gives a service of port 21 what follows from it, as IPVS does by itself.
+fn follow_ftp(carried: &mut Carried) {
+    let before = carried.service.clone();
+    shape_ftp(&mut carried.service);
+    if carried.service != before && carried.dormant.is_none() {
+        let what = match carried.service.helper {
+            Some(_) => "the helper is what the kernel's ip_vs_ftp is",
+            None => "data connections come to it by the same templates",
+        };
+        carried.notes.push(Note::new(&carried.place, format!("FTP: {what}")));
+    }
+}
+
 impl Import {
     /// The configuration, as far as it is valid, with everything else as remarks.
     pub(crate) fn print(mut self, origin: &str) -> String {
         let mut text = format!("# Imported from {origin}.\n");
+        self.services.iter_mut().for_each(follow_ftp);
         let mut accepted = Config { services: Vec::new(), ..self.config.clone() };
         let services: Vec<String> =
             self.services.iter_mut().map(|carried| service(carried, &mut accepted)).collect();

@@ -3,12 +3,12 @@
 //! A firewall mark stands for the service named `fwm-MARK`, whose listens are what elsewhere the rules of a firewall
 //! are that set the mark. So `-D` and `-C` take its destinations and leave its listens, and `-A` fills it again.
 
-use super::Refusal;
 use super::command::{
     Checksum, Command, Flag, Mask, Method, Persistent, Protocol, Server, ServerOptions, ServiceOptions,
     TunnelKind, VirtualService,
 };
 use super::table::{MARK, mark_of};
+use super::{Refusal, ftp};
 use sheave_proto::api::{ErrorCode, ErrorReply, Op};
 use sheave_proto::config::{
     Config, DestAddr, Destination, DestinationPatch, Duration, Forward, Listen, Persistence, Ports,
@@ -31,6 +31,31 @@ pub(crate) enum Change {
 /// # Errors
 /// What ipvsadm or its kernel would say; or why the director cannot be asked for it, and what to use instead.
 pub(crate) fn change(config: &Config, command: &Command) -> Result<Change, Refusal> {
+    match asked(config, command)? {
+        Change::One(op) => shaped(config, command, op),
+        whole @ Change::Whole(_) => Ok(whole),
+    }
+}
+
+/// A change after which a service of port 21 is what it is to be.
+fn shaped(config: &Config, command: &Command, op: Op) -> Result<Change, Refusal> {
+    let (Command::Add(service, _)
+    | Command::Edit(service, _)
+    | Command::AddServer(service, ..)
+    | Command::EditServer(service, ..)
+    | Command::DeleteServer(service, _)) = command
+    else {
+        return Ok(Change::One(op));
+    };
+    let VirtualService::Address(Protocol::Tcp, addr, 21) = *service else { return Ok(Change::One(op)) };
+    let mut changed = config.clone();
+    sheave_plan::edit(&mut changed, &op).map_err(|reply| refused(command, &reply))?;
+    let plain = changed.clone();
+    changed.services.iter_mut().filter(|of| of.listen().addr == addr).for_each(ftp::shape);
+    Ok(if changed == plain { Change::One(op) } else { Change::Whole(Box::new(changed)) })
+}
+
+fn asked(config: &Config, command: &Command) -> Result<Change, Refusal> {
     match command {
         Command::Add(service, options) => add(config, service, options).map(Change::One),
         Command::Edit(service, options) => {
@@ -53,15 +78,14 @@ pub(crate) fn change(config: &Config, command: &Command) -> Result<Change, Refus
         }
         Command::DeleteServer(service, server) => {
             let found = known(config, service, "Service not defined")?;
-            let address = DestAddr { addr: server.addr, port: server.port.filter(|port| *port != 0) };
+            let port = server.port.filter(|port| *port != 0 && !ftp::has_data(found));
+            let address = DestAddr { addr: server.addr, port };
             Ok(Change::One(Op::DestinationRemove { service: reference(found), address }))
         }
         Command::SetTimeouts(seconds) => timeouts(config, *seconds),
-        Command::Zero(_) => Err(Refusal::cannot(
-            "counters",
-            "they are never set to 0 while the director runs",
-            "take differences of two readings, or use --rate",
-        )),
+        Command::Zero(_) => {
+            Err(Refusal::cannot("counters", "rules cannot set them to 0", "run -Z by itself"))
+        }
         Command::StartDaemon | Command::StopDaemon => Err(Refusal::cannot(
             "sync daemon",
             "the director does not send or take the kernel's synchronization messages",
@@ -71,6 +95,14 @@ pub(crate) fn change(config: &Config, command: &Command) -> Result<Change, Refus
             Err(Refusal::cannot("command", "it changes nothing", "run it by itself"))
         }
     }
+}
+
+/// The service that a command line means, by its name.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn named(config: &Config, service: &VirtualService) -> Result<String, Refusal> {
+    known(config, service, "No such service").map(reference)
 }
 
 /// Carries out a command on a configuration.
@@ -177,7 +209,7 @@ fn delete(config: &Config, service: &VirtualService) -> Result<Change, Refusal> 
         }
         return Ok(Change::Whole(Box::new(config)));
     }
-    if found.listens.len() > 1 {
+    if found.listens.len() > 1 && !ftp::has_data(found) {
         let wrong = format!("it has {} listens", found.listens.len());
         let remedy = format!("remove all of it with 'sheave service remove {}'", found.name);
         return Err(Refusal::cannot(found.label(), wrong, remedy));

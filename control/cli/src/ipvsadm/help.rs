@@ -38,7 +38,7 @@ const COMMANDS: [Line; 15] = [
     ("edit-server", "", "change a real server; what is not named goes back to its default"),
     ("delete-server", "", "remove a real server"),
     ("list", "", "list the table"),
-    ("zero", "", "not done here: counters only grow"),
+    ("zero", "", "count anew from now on, all or those of one virtual service"),
     ("set", "tcp tcpfin udp", "set the timeouts of connections, in seconds; 0 leaves one as it is"),
     ("start-daemon", "state", "not done here"),
     ("stop-daemon", "state", "not done here"),

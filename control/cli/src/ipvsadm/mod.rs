@@ -9,6 +9,7 @@
 mod change;
 mod command;
 mod connections;
+mod ftp;
 mod grammar;
 mod help;
 mod import;
@@ -20,16 +21,18 @@ mod scan;
 mod table;
 mod values;
 
+pub(crate) use ftp::shape as shape_ftp;
+
 use crate::client::Client;
 use crate::error::ExitError;
 use change::Change;
-use command::{Command, Format, Listing};
+use command::{Columns, Command, Format, Listing, VirtualService};
 use names::{Names, SystemNames};
 use print::Speech;
 use serde::de::DeserializeOwned;
 use sheave_proto::api::{
-    Applied, ConfigShown, ConfigSource, Connection, ConnectionFilter, ConnectionPage, ErrorReply, Op,
-    ServiceList,
+    Applied, ConfigShown, ConfigSource, Connection, ConnectionFilter, ConnectionPage, ErrorReply, Marked, Op,
+    ServiceList, StickyEntry, StickyFilter, StickyPage,
 };
 use sheave_proto::config::{Config, Duration};
 use std::fmt;
@@ -141,6 +144,7 @@ impl Program {
                 let commands = restored(&text, &self.name, names)?;
                 Session::new(self)?.restore(&commands)?;
             }
+            Command::Zero(service) => Session::new(self)?.zero(service.as_ref())?,
             command => Session::new(self)?.change(&command)?,
         }
         Ok(())
@@ -212,6 +216,14 @@ impl Session {
         answer.map(drop).map_err(|reply| change::refused(command, &reply))
     }
 
+    /// Counts anew from now on. The director's totals go on: others may read them.
+    fn zero(&mut self, service: Option<&VirtualService>) -> Result<(), Refusal> {
+        let config = self.config()?;
+        let service = service.map(|service| change::named(&config, service)).transpose()?;
+        let _: Marked = self.client.call(Op::StatsMark { service })?;
+        Ok(())
+    }
+
     /// All of the commands, or none.
     fn restore(&mut self, commands: &[(usize, Command)]) -> Result<(), Refusal> {
         let mut config = self.config()?;
@@ -230,29 +242,37 @@ impl Session {
 
     fn list(&mut self, listing: Listing, speech: Speech<'_>) -> Result<String, Refusal> {
         match listing {
-            Listing::Connections => Ok(connections::listing(&self.connections()?, speech)),
+            Listing::Connections => {
+                let (config, templates) = (self.config()?, self.templates()?);
+                let templates = connections::templates(&config, &templates);
+                Ok(connections::listing(&self.connections()?, &templates, speech))
+            }
             Listing::Timeouts => Ok(print::timeouts(&self.config()?.director.timeouts)),
             Listing::Daemons => Ok(String::new()),
             Listing::All | Listing::One(_) => {
                 let config = self.config()?;
                 let numbers: ServiceList = self.client.call(Op::ServiceList)?;
-                table(&config, &numbers, listing, speech)
+                let templates = match speech.format.columns {
+                    Columns::PersistentConn => self.templates()?,
+                    _ => Vec::new(),
+                };
+                table(&config, &numbers, &templates, listing, speech)
             }
         }
     }
 
     fn connections(&mut self) -> Result<Vec<Connection>, Refusal> {
-        let mut filter =
-            ConnectionFilter { limit: ConnectionFilter::LARGEST_PAGE, ..ConnectionFilter::default() };
-        let mut all = Vec::new();
-        loop {
-            let page: ConnectionPage = self.client.call(Op::ConnectionsList(filter.clone()))?;
-            all.extend(page.entries);
-            if page.cursor.is_none() {
-                return Ok(all);
-            }
-            filter.cursor = page.cursor;
-        }
+        let ask = |limit, cursor| {
+            Op::ConnectionsList(ConnectionFilter { limit, cursor, ..ConnectionFilter::default() })
+        };
+        let all: ConnectionPage = self.client.pages(0, ask)?;
+        Ok(all.entries)
+    }
+
+    fn templates(&mut self) -> Result<Vec<StickyEntry>, Refusal> {
+        let ask = |limit, cursor| Op::StickyList { filter: StickyFilter::default(), limit, cursor };
+        let all: StickyPage = self.client.pages(0, ask)?;
+        Ok(all.entries)
     }
 }
 
@@ -264,10 +284,12 @@ fn apply(config: &Config) -> Op {
 fn table(
     config: &Config,
     numbers: &ServiceList,
+    templates: &[StickyEntry],
     listing: Listing,
     speech: Speech<'_>,
 ) -> Result<String, Refusal> {
     let mut rows = table::rows(config, &numbers.services);
+    table::count_clients(&mut rows, config, templates);
     if !speech.format.unsorted {
         print::sort(&mut rows);
     }

@@ -3,7 +3,7 @@
 use super::command::{Columns, Flag, Format, Protocol};
 use super::names::Names;
 use super::table::{Id, Real, Row};
-use sheave_proto::api::{Rates, Totals};
+use sheave_proto::api::{Rates, Stats};
 use sheave_proto::config::{Forward, Ports, Timeouts, Tunnel};
 use sheave_proto::wire::flow::Proto;
 use std::fmt::Write;
@@ -131,7 +131,9 @@ pub(super) fn large(number: u64, exact: bool) -> String {
     format!("{number:>8}{unit}")
 }
 
-fn totals(totals: &Totals) -> [u64; 5] {
+/// What was counted since `-Z`.
+fn totals(stats: &Stats) -> [u64; 5] {
+    let totals = stats.since_mark.unwrap_or(stats.totals);
     [totals.conns, totals.in_packets, totals.out_packets, totals.in_bytes, totals.out_bytes]
 }
 
@@ -155,7 +157,7 @@ fn service(text: &mut String, row: &Row, speech: Speech<'_>) {
     };
     let exact = speech.format.exact;
     let numbers = match speech.format.columns {
-        Columns::Stats => Some(totals(&row.stats.totals)),
+        Columns::Stats => Some(totals(&row.stats)),
         Columns::Rate => Some(rates(&row.stats.rates)),
         _ => None,
     };
@@ -211,7 +213,7 @@ fn real(text: &mut String, real: &Real, protocol: Protocol, speech: Speech<'_>) 
     let Real { weight, upper, lower, persistent, active, inactive, .. } = real;
     let all = |numbers: [u64; 5]| numbers.map(|number| large(number, exact)).concat();
     let _ = match speech.format.columns {
-        Columns::Stats => writeln!(text, "  -> {name:<28}{}", all(totals(&real.stats.totals))),
+        Columns::Stats => writeln!(text, "  -> {name:<28}{}", all(totals(&real.stats))),
         Columns::Rate => {
             let [cps, inpps, outpps, inbps, outbps] = rates(&real.stats.rates);
             let bytes = [inbps, outbps].map(|number| large(number, exact)).concat();

@@ -5,9 +5,11 @@
 //! listens, all with the numbers of the whole bundle.
 
 use super::command::{Flag, Protocol, VirtualService};
-use sheave_proto::api::{DestinationState, DestinationStatus, ServiceStatus, Stats};
-use sheave_proto::config::{Config, Destination, Forward, Intent, Listen, Ports, Service, Tunnel};
+use super::ftp;
+use sheave_proto::api::{DestinationState, DestinationStatus, ServiceStatus, Stats, StickyEntry};
+use sheave_proto::config::{Config, DestAddr, Destination, Forward, Intent, Listen, Ports, Service, Tunnel};
 use sheave_proto::wire::flow::Proto;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What the name of a bundle begins with that stands for a firewall mark.
@@ -90,7 +92,27 @@ pub(super) fn ids(service: &Service) -> Vec<Id> {
     let ipv6 = service.listen().addr.is_ipv6();
     match mark_of(service) {
         Some(mark) => vec![Id::Mark { mark, ipv6 }],
-        None => service.listens.iter().map(Id::of).collect(),
+        None => match ftp::control(service) {
+            Some(control) => vec![Id::of(&control)],
+            None => service.listens.iter().map(Id::of).collect(),
+        },
+    }
+}
+
+/// Writes down how many clients the real servers of a service are kept for.
+pub(crate) fn count_clients(rows: &mut [Row], config: &Config, templates: &[StickyEntry]) {
+    let mut counts: BTreeMap<(&str, DestAddr), u64> = BTreeMap::new();
+    for template in templates {
+        *counts.entry((&template.service, template.destination)).or_default() += 1;
+    }
+    let rows = &mut rows.iter_mut();
+    for service in &config.services {
+        for row in rows.take(ids(service).len()) {
+            for (real, destination) in row.reals.iter_mut().zip(&service.destinations) {
+                let key = (service.name.as_str(), service.full_address(&destination.address));
+                real.persistent = counts.get(&key).copied().unwrap_or(0);
+            }
+        }
     }
 }
 
@@ -113,7 +135,8 @@ fn row(id: Id, service: &Service, status: Option<&ServiceStatus>) -> Row {
                 Id::Mark { .. } => destination.address.port,
             };
             let same = |d: &&DestinationStatus| {
-                d.address.addr == destination.address.addr && (port.is_none() || d.address.port == port)
+                d.address.addr == destination.address.addr
+                    && (port.is_none() || d.address.port.is_none() || d.address.port == port)
             };
             status.destinations.iter().find(same)
         });

@@ -6,7 +6,7 @@ use crate::ipvsadm::names::Names;
 use crate::ipvsadm::print::{self, Speech};
 use crate::ipvsadm::{connections, rules};
 use serde_json::json;
-use sheave_proto::api::{Connection, Rates, ServiceList, ServiceStatus, Stats, Totals};
+use sheave_proto::api::{Connection, Rates, ServiceList, ServiceStatus, Stats, StickyEntry, Totals};
 use sheave_proto::config::{Service, Timeouts};
 
 /// The rules that were given to ipvsadm, in this order.
@@ -99,6 +99,23 @@ pub(super) fn numbers(config: &Config) -> ServiceList {
     ServiceList { as_of: sheave_proto::api::UnixTime(1.0), services: services.collect() }
 }
 
+/// Clients that are kept: two of them by one real server of a mark.
+fn kept() -> Vec<StickyEntry> {
+    let entry = |service: &str, client: &str, destination: &str| {
+        let value = json!({
+            "service": service, "client": client, "destination": destination, "connections": 1, "expires-in": 299.9,
+        });
+        serde_json::from_value(value).expect("a template")
+    };
+    vec![
+        entry("fwm-7", "192.0.2.0/17", "198.19.1.12:8080"),
+        entry("198.18.0.100:443/tcp", "192.0.2.0/24", "198.19.1.11:443"),
+        entry("198.18.0.9:*/tcp", "192.0.2.7/32", "198.19.1.19"),
+        entry("fwm-7", "203.0.113.0/17", "198.19.1.12:8080"),
+        entry("gone", "203.0.113.0/17", "198.19.1.12:8080"),
+    ]
+}
+
 /// What a command line prints.
 pub(super) fn printed(config: &Config, line: &str, names: &dyn Names) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -106,7 +123,8 @@ pub(super) fn printed(config: &Config, line: &str, names: &dyn Names) -> String 
         Command::List(Listing::Timeouts, _) => print::timeouts(&config.director.timeouts),
         Command::List(listing, format) => {
             let speech = Speech { format, names };
-            crate::ipvsadm::table(config, &numbers(config), listing, speech).expect("a known service")
+            crate::ipvsadm::table(config, &numbers(config), &kept(), listing, speech)
+                .expect("a known service")
         }
         Command::Save(format) => rules::save(config, format.numeric, names).rules,
         other => panic!("{other:?} prints nothing"),
@@ -261,13 +279,56 @@ TCP 14:59  ESTABLISHED 192.0.2.7:40001    198.18.0.100:80    198.19.1.11:8080
 UDP 01:01  UDP         192.0.2.7:53       198.18.0.100:53    198.19.1.11:53
 TCP 00:05  FIN_WAIT    [2001:db8::7]:40001 [2001:db8::100]:80 [2001:db8::11]:80
 ";
-    assert_eq!(connections::listing(&connections, speech), wanted);
+    assert_eq!(connections::listing(&connections, &[], speech), wanted);
     let speech = Speech { format: Format { engines: true, ..Format::default() }, names: &names };
-    let listed = connections::listing(&connections[..1], speech);
+    let listed = connections::listing(&connections[..1], &[], speech);
     let wanted = "\
 IPVS connection entries
 pro expire state       source             virtual            destination        pe name          pe_data
 TCP 14:59  ESTABLISHED 192.0.2.7:40001    web.example.org:http real1:http-alt
 ";
     assert_eq!(listed, wanted);
+}
+
+#[test]
+fn templates_print_as_the_kernel_shows_its_own() {
+    let templates = connections::templates(&config(), &kept());
+    let numeric = Format { numeric: true, ..Format::default() };
+    let wanted = "\
+IPVS connection entries
+pro expire state       source             virtual            destination
+IP  04:59  NONE        192.0.2.0:0        0.0.0.7:0          198.19.1.12:0
+TCP 04:59  NONE        192.0.2.0:0        198.18.0.100:443   198.19.1.11:443
+TCP 04:59  NONE        192.0.2.7:0        198.18.0.9:0       198.19.1.19:0
+IP  04:59  NONE        203.0.113.0:0      0.0.0.7:0          198.19.1.12:0
+";
+    let speech = Speech { format: numeric, names: &names() };
+    assert_eq!(connections::listing(&[], &templates, speech), wanted);
+}
+
+#[test]
+fn statistics_are_those_since_they_were_set_to_zero() {
+    let config = config();
+    let mut numbers = numbers(&config);
+    let since = Totals { conns: 3, in_packets: 30, out_packets: 21, in_bytes: 3000, out_bytes: 900 };
+    numbers.services[0].stats.since_mark = Some(since);
+    numbers.services[0].destinations[0].stats.since_mark = Some(since);
+    let names = names();
+    let Command::List(listing, format) =
+        parse::parse(&["-Ln", "--stats", "-t", "198.18.0.100:80"], "ipvsadm", &names)
+            .expect("a good command line")
+    else {
+        panic!("it lists")
+    };
+    let text = crate::ipvsadm::table(&config, &numbers, &[], listing, Speech { format, names: &names })
+        .expect("a known service");
+    assert!(
+        text.contains("TCP  198.18.0.100:80                     3       30       21     3000      900\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("  -> 198.19.1.12:8080                    3       30       21     3000      900\n"),
+        "{text}"
+    );
+    assert!(text.contains("  -> 198.19.1.11:80                123456K"), "{text}");
 }

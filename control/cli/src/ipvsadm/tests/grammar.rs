@@ -22,6 +22,9 @@ fn ours(line: &str) -> String {
             if found { Ok(()) } else { Err(Refusal { code: 1, text: "No such service".to_owned() }) }
         }
         Ok(Command::List(..) | Command::Save(_) | Command::Restore) => Ok(()),
+        Ok(Command::Zero(service)) => {
+            service.map_or(Ok(()), |service| change::named(&config, &service).map(drop))
+        }
         Ok(_) => run(&mut config, line),
     };
     match outcome {

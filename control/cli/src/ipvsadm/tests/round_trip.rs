@@ -1,6 +1,7 @@
 //! `-S | -R`: what rules say, they make again; what they do not say is told.
 
 use super::*;
+use crate::ipvsadm::ftp;
 use crate::ipvsadm::rules::{plain, save};
 use crate::ipvsadm::table::mark_of;
 use proptest::collection::{btree_map, vec};
@@ -60,7 +61,7 @@ prop_compose! {
     /// A service that rules can say in full; `number` makes it another one than the others.
     fn service()(
         (ipv6, udp, mark) in (any::<bool>(), any::<bool>(), 0..5u8),
-        port in select(vec![0, 1, 80, 443, 65_535]),
+        port in select(vec![0, 1, 21, 80, 443, 65_535]),
         scheduler in select(Scheduler::ALL.to_vec()),
         bits in 0..4u8,
         persistence in option::of((1..=43_200u32, 1..=32u8)),
@@ -96,6 +97,9 @@ fn placed(number: u8, drawn: (bool, bool, u8, u16, Service, Vec<(u8, Way)>)) -> 
         service.name = format!("fwm-{}", u32::from(number) + 1);
     }
     service.destinations = reals.into_iter().map(|(at, way)| destination(&service, at, way)).collect();
+    if mark != 0 {
+        ftp::shape(&mut service);
+    }
     service
 }
 
@@ -193,4 +197,45 @@ fn services_without_words_are_told() {
         assert_eq!(saved.rules, "");
         assert_eq!(saved.left_out, [format!("service {listen}: rules cannot say {why}")]);
     }
+}
+
+#[test]
+fn ftp_is_what_it_needs_to_be() {
+    let shown = |rules: &str| {
+        let config = made(rules);
+        let service = &config.services[0];
+        let listens = service.listens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let saved = save(&config, true, &names());
+        assert_eq!((saved.rules.as_str(), saved.left_out.len()), (rules, 0));
+        (listens, service.helper.is_some(), service.sloppy)
+    };
+    let (alone, kept) = (
+        "198.18.0.9:21/tcp".to_owned(),
+        "198.18.0.9:21/tcp 198.18.0.9:20/tcp 198.18.0.9:1024-65535/tcp".to_owned(),
+    );
+    let service = "-A -t 198.18.0.9:21 -s wlc";
+    let server = "-a -t 198.18.0.9:21 -r 198.19.1.1:21";
+    assert_eq!(shown(&format!("{service}\n")), (alone.clone(), false, false));
+    assert_eq!(shown(&format!("{service}\n{server} -g -w 1\n")), (alone.clone(), false, false));
+    assert_eq!(shown(&format!("{service}\n{server} -m -w 1\n")), (alone.clone(), true, false));
+    assert_eq!(shown(&format!("{service} -p 360\n")), (kept.clone(), false, true));
+    assert_eq!(shown(&format!("{service} -p 360\n{server} -g -w 1\n")), (kept.clone(), false, true));
+    assert_eq!(shown(&format!("{service} -p 360\n{server} -m -w 1\n")), (alone.clone(), true, false));
+
+    // It follows every change.
+    let mut config = made(&format!("{service} -p 360\n{server} -g\n"));
+    let listens = |config: &Config| config.services.iter().map(|of| of.listens.len()).collect::<Vec<_>>();
+    run(&mut config, "-E -t 198.18.0.9:21 -s wlc").expect("known");
+    assert_eq!((listens(&config), config.services[0].sloppy), (vec![1], false));
+    run(&mut config, "-E -t 198.18.0.9:21 -s wlc -p").expect("known");
+    run(&mut config, "-e -t 198.18.0.9:21 -r 198.19.1.1:21 -i -w 3").expect("known");
+    assert_eq!(listens(&config), [3]);
+    run(&mut config, "-d -t 198.18.0.9:21 -r 198.19.1.1:21").expect("known");
+    let refusal = run(&mut config, "-d -t 198.18.0.9:21 -r 198.19.1.1:21").expect_err("gone");
+    assert_eq!(refusal.text, "No such destination");
+    run(&mut config, "-a -t 198.18.0.9:21 -r 198.19.1.1 -g").expect("again");
+    let refusal = run(&mut config, "-a -t 198.18.0.9:21 -r 198.19.1.2 -m").expect_err("mixed");
+    assert!(refusal.text.contains("forward dr does not work with a helper"), "{}", refusal.text);
+    run(&mut config, "-D -t 198.18.0.9:21").expect("known");
+    assert!(config.services.is_empty());
 }
