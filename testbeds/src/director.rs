@@ -200,6 +200,12 @@ impl Director {
         &self.socket
     }
 
+    /// A program that was built with it.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
     /// What it has printed, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {

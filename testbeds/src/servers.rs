@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long a server may take to come up.
 const START: Duration = Duration::from_secs(10);
 
-/// Starts nginx on each real server, on port 80 (DR and TUN) and 8080 (NAT). `/` answers with the server's name,
+/// Starts nginx on each real server, on port 80 (DR and TUN), 8080 (NAT) and 443 (without TLS). `/` answers with the server's name,
 /// `/big` with the big file once [`make_big_file`] has written it.
 ///
 /// # Errors
@@ -72,7 +72,7 @@ http {{
     access_log off; sendfile on; default_type text/plain;
     keepalive_requests 100000000; keepalive_timeout 1h;
 {paths}    server {{
-        listen [::]:80 ipv6only=off backlog=4096; listen [::]:8080 ipv6only=off backlog=4096;
+        listen [::]:80 ipv6only=off backlog=4096; listen [::]:443 ipv6only=off backlog=4096; listen [::]:8080 ipv6only=off backlog=4096;
         location = / {{ return 200 \"{name}\\n\"; }}
         location / {{ root {root}; }}
     }}
