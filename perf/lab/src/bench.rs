@@ -8,6 +8,7 @@
 //! are permanent: nothing is resolved while something is measured. The same in IPv6, with 2001:db8:0:18::/64 outside and
 //! 2001:db8:0:19::/64 inside.
 
+use sheave_pktgen::traffic::FLOODED;
 use sheave_pktgen::{Mac, Real};
 use sheave_testbeds::{Netns, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -84,6 +85,8 @@ impl Bench {
         for number in 1..=REALS {
             sink.ip(&format!("addr add {}/24 dev s0", Family::V4.real(number, 0).ip()))?;
         }
+        let flooded = Family::V4.real(REALS + 1, 0).ip();
+        director.ip(&format!("neigh replace {flooded} lladdr {FLOODED} dev d1 nud permanent"))?;
         self.stations(true)?;
         sink.ip(&format!("neigh replace 198.19.1.1 lladdr {INSIDE} dev s0 nud permanent"))?;
         sink.ip("route add default via 198.19.1.1").map(drop)
@@ -99,23 +102,22 @@ impl Bench {
         Ok(())
     }
 
+    /// Only the director speaks IPv6: packets of the generator come from no stack, and what its kernel would have to say of
+    /// multicast groups would be forwarded by whoever only changes hardware addresses.
     fn addresses_v6(&self) -> Result<()> {
-        let Bench { generator, director, sink, .. } = self;
-        for (netns, device) in [(generator, "g0"), (director, "d0"), (director, "d1"), (sink, "s0")] {
+        let director = &self.director;
+        for device in ["d0", "d1"] {
             // No address that nobody asked for, and no look whether somebody else has it.
             for (key, value) in [("addr_gen_mode", "1"), ("accept_dad", "0"), ("disable_ipv6", "0")] {
-                netns.sysctl(&format!("net.ipv6.conf.{device}.{key}"), value)?;
+                director.sysctl(&format!("net.ipv6.conf.{device}.{key}"), value)?;
             }
         }
         director.sysctl("net.ipv6.conf.all.forwarding", "1")?;
         director.ip("-6 addr add 2001:db8:0:18::1/64 dev d0")?;
         director.ip("-6 addr add 2001:db8:0:19::1/64 dev d1")?;
-        generator.ip("-6 addr add 2001:db8:0:18::2/64 dev g0")?;
-        generator.ip("-6 route add 2001:db8:0:19::/64 via 2001:db8:0:18::1")?;
         director.ip(&format!("neigh replace 2001:db8:0:18::2 lladdr {GENERATOR} dev d0 nud permanent"))?;
         for number in 1..=REALS {
             let (address, mac) = (Family::V6.real(number, 0).ip(), real_mac(number));
-            sink.ip(&format!("-6 addr add {address}/64 dev s0"))?;
             director.ip(&format!("neigh replace {address} lladdr {mac} dev d1 nud permanent"))?;
         }
         Ok(())

@@ -127,19 +127,24 @@ impl Contender {
     }
 }
 
+/// New connections a second to a VIP that the steering program admits where there is a flood.
+const ADMITTED: u32 = 20_000;
+
 /// What a contender has to serve.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Job {
     pub(crate) family: Family,
     /// TCP; UDP otherwise.
     pub(crate) tcp: bool,
+    /// Whether the port above is flooded.
+    pub(crate) flooded: bool,
     pub(crate) flows: u32,
 }
 
 impl Job {
     /// TCP over IPv4.
     pub(crate) fn tcp(flows: u32) -> Job {
-        Job { family: Family::V4, tcp: true, flows }
+        Job { family: Family::V4, tcp: true, flooded: false, flows }
     }
 
     fn protocol(self) -> &'static str {
@@ -374,6 +379,19 @@ fn start_sheave(bench: &Bench, which: Contender, job: &Job) -> Result<Process> {
     );
     for number in 1..=REALS {
         let _ = write!(text, "\n[[service.destination]]\naddress = \"{}\"\n", job.family.real(number, port));
+    }
+    if job.flooded {
+        text = text.replacen(
+            "\n\n",
+            &format!("\nflood = {{ vip-rate = {ADMITTED}, vip-burst = {ADMITTED} }}\n\n"),
+            1,
+        );
+        let (vip, real) = (SocketAddr::new(job.family.vip().ip(), 81), job.family.real(REALS + 1, 8081));
+        let _ = write!(
+            text,
+            "\n[[service]]\nlisten = \"{vip}/tcp\"\nscheduler = \"rr\"\nforward = \"nat\"\n\
+             \n[[service.destination]]\naddress = \"{real}\"\n"
+        );
     }
     let file = bench.file("sheaved.toml");
     fs::write(&file, text).map_err(Error::about(file.display()))?;

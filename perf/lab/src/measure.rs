@@ -6,6 +6,7 @@ use crate::machine::{DIRECTOR_CORE, GENERATOR_CORE, Load, Look};
 use sheave_io::lab::Hook;
 use sheave_pktgen::send::{LiveSender, Until, pin};
 use sheave_pktgen::sink::{Latency, Received, VerifyingSink};
+use sheave_pktgen::traffic::Protocol;
 use sheave_pktgen::{Sizes, Stream, Traffic, clock};
 use sheave_testbeds::{Error, Result};
 use std::collections::BTreeMap;
@@ -19,6 +20,18 @@ pub(crate) struct Case {
     pub(crate) flows: u32,
     /// As `sheave-pktgen` spells sizes.
     pub(crate) size: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// What kind of packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// UDP.
+    Datagrams,
+    /// TCP, established before it is measured.
+    Connections,
+    /// The same with so many SYNs of a flood behind each packet.
+    Flooded(u32),
 }
 
 impl Case {
@@ -34,7 +47,13 @@ impl Case {
     fn traffic(&self, who: Contender) -> Result<Traffic> {
         let sizes: Sizes = self.size.parse().map_err(Error::new)?;
         let to = who.to(self.family);
-        Ok(Traffic { flows: self.flows, sizes, source: GENERATOR, next_hop: OUTSIDE, ..Traffic::to(to) })
+        let (protocol, flood) = match self.kind {
+            Kind::Datagrams => (Protocol::Udp, 0),
+            Kind::Connections => (Protocol::Tcp, 0),
+            Kind::Flooded(flood) => (Protocol::Tcp, flood),
+        };
+        let own = Traffic { flows: self.flows, sizes, protocol, flood, ..Traffic::to(to) };
+        Ok(Traffic { source: GENERATOR, next_hop: OUTSIDE, ..own })
     }
 }
 
@@ -83,6 +102,8 @@ pub(crate) struct Session<'m, 'a> {
     sink: VerifyingSink,
     seconds: f64,
     flows: u32,
+    /// What sends the flood as well, if there is one.
+    flood: Option<LiveSender>,
     pub(crate) running: Running<'a>,
 }
 
@@ -99,13 +120,20 @@ impl<'a> Meter<'a> {
     /// Starts a contender and sends one packet of each flow through it.
     pub(crate) fn open<'m>(&'m mut self, who: Contender, case: &Case) -> Result<Session<'m, 'a>> {
         let (bench, seconds, flows) = (self.bench, self.seconds, case.flows);
-        let running = who.start(bench, &Job { family: case.family, tcp: false, flows })?;
+        let calm = match case.kind {
+            Kind::Flooded(_) => Case { kind: Kind::Connections, ..case.clone() },
+            _ => case.clone(),
+        };
+        let flooded = case.kind != calm.kind;
+        let job = Job { family: case.family, tcp: case.kind != Kind::Datagrams, flooded, flows };
+        let running = who.start(bench, &job)?;
         let expect = who.expect(&case.traffic(who)?);
         let judged = self.judged;
         let attach = || VerifyingSink::attach("s0", Hook::Tc, judged, expect);
         let sink = bench.sink.enter(attach)?.map_err(Error::about("sink"))?;
-        let sender = self.sender(who, case)?;
-        let mut session = Session { bench, sender, sink, seconds, flows, running };
+        let flood = if flooded { Some(self.fresh_sender(who, case)?) } else { None };
+        let sender = self.sender(who, &calm)?;
+        let mut session = Session { bench, sender, sink, seconds, flows, running, flood };
         session.warm_up(who)?;
         Ok(session)
     }
@@ -116,11 +144,16 @@ impl<'a> Meter<'a> {
         if !self.senders.contains_key(&key) {
             // Streams of a million flows are large; there is one at a time.
             self.senders.retain(|(kept, _), _| kept == case);
-            let stream = Arc::new(Stream::new(case.traffic(who)?));
-            let sender = self.bench.generator.enter(|| LiveSender::new(stream, "g0"))?;
-            self.senders.insert(key.clone(), sender.map_err(Error::about("generator"))?);
+            let sender = self.fresh_sender(who, case)?;
+            self.senders.insert(key.clone(), sender);
         }
         self.senders.get_mut(&key).ok_or_else(|| Error::new("generator: gone"))
+    }
+
+    fn fresh_sender(&self, who: Contender, case: &Case) -> Result<LiveSender> {
+        let stream = Arc::new(Stream::new(case.traffic(who)?));
+        let sender = self.bench.generator.enter(|| LiveSender::new(stream, "g0"))?;
+        sender.map_err(Error::about("generator"))
     }
 }
 
@@ -169,6 +202,13 @@ impl Session<'_, '_> {
             return Err(error);
         }
         sent.map(|sent| sent.packets).map_err(Error::about("generator"))
+    }
+
+    /// The flood begins, or ends: whoever did not send up to now sends from now on.
+    pub(crate) fn turn_over(&mut self) {
+        if let Some(flood) = &mut self.flood {
+            std::mem::swap(flood, self.sender);
+        }
     }
 
     /// One run at a rate (0: as fast as possible).
@@ -282,7 +322,7 @@ mod tests {
 
     #[test]
     fn cases_have_names_for_people() {
-        let case = |family, flows, size| Case { family, flows, size };
+        let case = |family, flows, size| Case { family, flows, size, kind: Kind::Datagrams };
         assert_eq!(case(Family::V4, 1 << 14, "64").name(), "16 k flows, 64 B");
         assert_eq!(case(Family::V6, 1 << 20, "imix").name(), "IPv6, 1 M flows, IMIX");
     }

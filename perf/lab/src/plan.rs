@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, Family};
 use crate::contender::Contender;
-use crate::measure::Case;
+use crate::measure::{Case, Kind};
 use crate::parts::Laboratory;
 use crate::{Cli, machine};
 use sheave_testbeds::{Error, Result};
@@ -43,6 +43,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
     }
     if cli.matrix != Matrix::Quick {
         lab.rfc2544(&bench)?;
+        lab.flood(&bench)?;
         lab.connections(&bench)?;
         lab.changes(&bench)?;
         lab.memory(&bench)?;
@@ -55,7 +56,7 @@ fn rounds(cli: &Cli) -> Vec<Round> {
     use Contender::{Bare, Nft, Route, SheaveDr, SheaveNat, SheaveTun, Testpmd};
     use Family::{V4, V6};
     let round = |family, flows, size, who: &[Contender], turns: usize| Round {
-        case: Case { family, flows, size },
+        case: Case { family, flows, size, kind: Kind::Datagrams },
         who: who.to_vec(),
         turns: cli.turns.unwrap_or(turns),
         runs: 2,

@@ -59,6 +59,9 @@ struct TrafficArgs {
     /// Flows that were never seen before in each round, as in a flood
     #[arg(long)]
     fresh: bool,
+    /// SYNs of ever new flows behind each packet, to the port above; the other flows are then taken to be established
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    flood: u32,
     /// uniform, zipf or zipf:EXPONENT
     #[arg(long, default_value = "uniform")]
     spread: Spread,
@@ -79,6 +82,7 @@ impl TrafficArgs {
             protocol: self.protocol,
             flows: self.flows,
             fresh: self.fresh,
+            flood: self.flood,
             spread: self.spread,
             sizes: self.size.clone(),
             seed: self.seed,
@@ -90,6 +94,11 @@ impl TrafficArgs {
         let most = u32::try_from(sheave_io::lab::ENTRIES).unwrap_or(u32::MAX);
         if traffic.flows == 0 || traffic.flows > most {
             return Err(io::Error::other(format!("flows {}: not possible: use 1 to {most}", traffic.flows)));
+        }
+        if traffic.flood > 0 && (traffic.fresh || traffic.protocol != Protocol::Tcp) {
+            return Err(io::Error::other(
+                "flood: goes with established flows of TCP: use --protocol tcp, not --fresh",
+            ));
         }
         if traffic.first_client.is_ipv4() != traffic.to.is_ipv4() {
             return Err(io::Error::other("clients: of another family than the service: use one of both"));

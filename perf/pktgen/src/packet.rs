@@ -84,6 +84,9 @@ pub fn pseudo(addresses: &[u8], protocol: u8, length: usize) -> u64 {
     sum(addresses) + u64::from(u16::from(protocol).to_be()) + u64::from(length.to_be())
 }
 
+/// The shape of the packets of a flood.
+pub(crate) const FLOOD: usize = SHAPES - 1;
+
 /// All packets of some traffic.
 #[derive(Debug, Clone)]
 pub struct Stream {
@@ -105,6 +108,11 @@ impl Stream {
         for (at, length) in lengths.iter().enumerate() {
             shapes[at] = shape(&traffic, places, *length, data);
             shapes[at + SHAPES / 2] = shape(&traffic, places, *length, SYN);
+        }
+        if traffic.flood > 0 {
+            let mut flood = traffic.clone();
+            flood.to.set_port(traffic.to.port().wrapping_add(1));
+            shapes[FLOOD] = shape(&flood, places, places.header(), SYN);
         }
         let round = schedule::round(&traffic);
         Stream { traffic, places, shapes, round }
@@ -131,12 +139,16 @@ impl Stream {
     /// The generator's configuration without a rate, for an interface.
     #[must_use]
     pub fn config(&self, ifindex: u32) -> GeneratorConfig {
-        let fresh = if self.traffic.fresh { self.traffic.flows } else { 0 };
-        let opening = if self.traffic.protocol == Protocol::Tcp { SHAPES / 2 } else { 0 };
+        let Traffic { flows, flood, .. } = self.traffic;
+        let entries = u32::try_from(self.round.len()).unwrap_or(u32::MAX);
+        let (settled, fresh) = if self.traffic.fresh { (0, flows) } else { (flows, entries) };
+        let opens = self.traffic.protocol == Protocol::Tcp && flood == 0;
+        let opening = if opens { SHAPES / 2 } else { 0 };
         GeneratorConfig {
             ifindex,
-            entries: u32::try_from(self.round.len()).unwrap_or(u32::MAX),
+            entries,
             first_host: self.traffic.first_host(),
+            settled,
             fresh,
             opening: u32::try_from(opening).unwrap_or(0),
             canvas: self.longest(),
@@ -171,8 +183,10 @@ impl Stream {
         let config = self.config(0);
         let entry = self.round[position];
         let shape = &self.shapes[(entry.shape + if round == 0 { config.opening } else { 0 }) as usize];
-        let flow = entry.flow.wrapping_add(round.wrapping_mul(config.fresh));
-        let seq = if config.fresh > 0 { 0 } else { round.wrapping_mul(entry.count).wrapping_add(entry.rank) };
+        let settled = entry.flow < config.settled;
+        let flow =
+            if settled { entry.flow } else { entry.flow.wrapping_add(round.wrapping_mul(config.fresh)) };
+        let seq = if settled { round.wrapping_mul(entry.count).wrapping_add(entry.rank) } else { 0 };
         let host = config.first_host.wrapping_add(flow >> PORT_BITS).to_be_bytes();
         let port = u16::try_from(flow & ((1 << PORT_BITS) - 1)).unwrap_or(0) + FIRST_PORT;
         let Places { l4, stamp, host: host_at, l4_sum, ip_sum } = self.places;

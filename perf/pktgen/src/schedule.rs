@@ -1,5 +1,6 @@
 //! In which order the packets of a round come: whose each is and which shape it has.
 
+use crate::packet::FLOOD;
 use crate::traffic::{Spread, Traffic};
 use sheave_io::lab::{ENTRIES, Entry};
 
@@ -60,7 +61,21 @@ pub fn round(traffic: &Traffic) -> Vec<Entry> {
     for entry in &mut entries {
         entry.count = seen[entry.flow as usize];
     }
-    entries
+    if traffic.flood == 0 { entries } else { flooded(&entries, flows, traffic.flood) }
+}
+
+/// Puts SYNs of other flows behind each packet.
+fn flooded(entries: &[Entry], flows: u32, each: u32) -> Vec<Entry> {
+    let shape = u32::try_from(FLOOD).unwrap_or(0);
+    let mut others = flows..;
+    let mut flooded = Vec::with_capacity(entries.len() * (each as usize + 1));
+    for entry in entries {
+        flooded.push(*entry);
+        let some = others.by_ref().take(each as usize);
+        flooded.extend(some.map(|flow| Entry { flow, rank: 0, count: 1, shape }));
+    }
+    flooded.truncate(ENTRIES);
+    flooded
 }
 
 fn uniform(flows: u32, fresh: bool, dice: &mut Dice) -> Vec<u32> {

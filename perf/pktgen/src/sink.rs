@@ -1,7 +1,7 @@
 //! The sink at work: counts everything, judges a sample, until it is told to end.
 
 use crate::verify::{Change, Expect, Verdicts, Verifier};
-use crate::{clock, packet::Places, traffic::Protocol};
+use crate::{clock, packet::Places, traffic::FLOODED, traffic::Protocol};
 use serde::{Deserialize, Serialize};
 use sheave_io::lab::{self, Counts, Hook, Sampling};
 use std::io;
@@ -74,8 +74,10 @@ impl VerifyingSink {
         };
         let bits = one_in - 1;
         let (mask, every) = if expect.order { (bits, 0) } else { (0, bits) };
+        let [_, _, station @ ..] = if expect.traffic.flood > 0 { FLOODED.0 } else { [0; 6] };
+        let aside = u32::from_ne_bytes(station);
         let port_at = u32::try_from(places.l4 + outer).unwrap_or(0);
-        let sink = lab::Sink::attach(interface, hook, Sampling { port_at, mask, every, unused: 0 })?;
+        let sink = lab::Sink::attach(interface, hook, Sampling { port_at, mask, every, aside })?;
         Ok(VerifyingSink { sink, verifier: Verifier::new(expect), base: Counts::default() })
     }
 

@@ -133,6 +133,9 @@ impl FromStr for Protocol {
     }
 }
 
+/// The hardware address of the station that serves the port of a flood: a sink sets aside what comes to it.
+pub const FLOODED: Mac = Mac([2, 0, 0, 0, 2, 0x0f]);
+
 /// What to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traffic {
@@ -150,6 +153,9 @@ pub struct Traffic {
     pub flows: u32,
     /// Whether each round over the flows has others than the one before.
     pub fresh: bool,
+    /// SYNs behind each packet, of flows that nobody has seen before, to the port above: a flood. The flows themselves are
+    /// taken to be established.
+    pub flood: u32,
     /// How packets are spread over flows.
     pub spread: Spread,
     /// Sizes of packets.
@@ -172,6 +178,7 @@ impl Traffic {
             first_client: if to.is_ipv4() { v4 } else { v6 },
             flows: 1 << sheave_io::lab::PORT_BITS,
             fresh: false,
+            flood: 0,
             spread: Spread::Uniform,
             sizes: Sizes::one(64),
             seed: 1,

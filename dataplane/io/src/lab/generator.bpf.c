@@ -43,9 +43,11 @@ struct config {
 	__u32 ifindex;    // out of which interface
 	__u32 entries;    // of the schedule in use
 	__u32 first_host; // the last 32 bits of flow 0's address, in host order
-	__u32 fresh;      // flows that a round adds: each round has flows of its own if not 0
+	__u32 settled;    // flows below are the same in each round
+	__u32 fresh;      // the others of a round lie so many beyond those of the last
 	__u32 opening;    // added to the shape's number in the first round
 	__u32 canvas;     // bytes of a frame as it comes
+	__u32 unused;
 };
 
 struct state {
@@ -183,8 +185,12 @@ INLINE int generate(struct xdp_md *ctx, const struct places at)
 	if ((void *)(data + at.header) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
 
-	flow = e->flow + s->round * c->fresh;
-	seq = c->fresh ? 0 : be32(s->round * e->count + e->rank);
+	flow = e->flow;
+	seq = be32(s->round * e->count + e->rank);
+	if (flow >= c->settled) {
+		flow += s->round * c->fresh;
+		seq = 0;
+	}
 	host = be32(c->first_host + (flow >> PORT_BITS));
 	port = be16(FIRST_PORT + (flow & ((1 << PORT_BITS) - 1)));
 

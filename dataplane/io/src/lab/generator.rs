@@ -59,12 +59,16 @@ pub struct GeneratorConfig {
     pub entries: u32,
     /// The last 32 bits of the address of flow 0's client.
     pub first_host: u32,
-    /// Flows by which each round of the schedule lies beyond the last; 0: every round has the same.
+    /// Flows below are the same in each round of the schedule.
+    pub settled: u32,
+    /// By how many flows the others of a round lie beyond those of the last.
     pub fresh: u32,
     /// Added to the number of the shape in the first round.
     pub opening: u32,
     /// Bytes of the pattern that the run is given.
     pub canvas: u32,
+    /// Zero.
+    pub unused: u32,
 }
 
 /// `struct state` of the program.

@@ -44,7 +44,7 @@ struct config {
 	__u32 port_at; // where the client's port stands in a frame
 	__u32 mask;    // a flow is sampled when its port has none of these bits
 	__u32 every;   // of the sampled flows' packets, which: those whose number has none of these bits
-	__u32 unused;
+	__u32 aside;   // the end of a hardware address: frames to it are counted apart and never sampled; 0: none
 };
 
 struct counts {
@@ -55,7 +55,7 @@ struct counts {
 	__u64 lost;    // samples for which there was no room
 	__u64 first;   // time of the first and the last packet
 	__u64 last;
-	__u64 unused;
+	__u64 aside;   // packets set aside, which are not among the others
 };
 
 struct record {
@@ -118,8 +118,13 @@ INLINE void count(void *ctx, __u32 len, struct counts *n, const int xdp)
 	__u32 zero = 0;
 	struct config *c = map_lookup(&config, &zero);
 	__u16 port = 0;
+	__u32 station = 0;
 	__u64 now;
 
+	if (c && c->aside && !LOAD(ctx, 2, &station, 4) && station == c->aside) {
+		n->aside += 1;
+		return;
+	}
 	n->packets += 1;
 	n->bytes += len;
 	if (!c)

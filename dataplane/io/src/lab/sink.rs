@@ -30,8 +30,9 @@ pub struct Sampling {
     pub mask: u32,
     /// Of these, those whose number has none of these bits; only 0 lets the order of packets be judged.
     pub every: u32,
-    /// Zero.
-    pub unused: u32,
+    /// The last four bytes of a hardware address, as they stand in memory: what is for it is counted apart and never
+    /// sampled. 0: none.
+    pub aside: u32,
 }
 
 /// What the sink counted.
@@ -52,8 +53,8 @@ pub struct Counts {
     pub first: u64,
     /// When the last one did.
     pub last: u64,
-    /// Zero.
-    pub unused: u64,
+    /// Packets set aside, which are not among the others.
+    pub aside: u64,
 }
 
 // JUSTIFICATION: maps take their values as bytes.
@@ -120,7 +121,7 @@ impl Sink {
             lost: sum.lost + c.lost,
             first: if sum.first == 0 || (c.first != 0 && c.first < sum.first) { c.first } else { sum.first },
             last: sum.last.max(c.last),
-            unused: 0,
+            aside: sum.aside + c.aside,
         }))
     }
 

@@ -4,7 +4,7 @@ use super::{Goal, Laboratory};
 use crate::bench::{Bench, Family};
 use crate::contender::Contender::SheaveNat;
 use crate::control::Control;
-use crate::measure::{Case, Meter};
+use crate::measure::{Case, Kind, Meter};
 use crate::plan::FEW;
 use crate::report::Better;
 use crate::stats::Runs;
@@ -20,7 +20,7 @@ impl Laboratory<'_> {
         if !self.wants(PART) {
             return Ok(());
         }
-        let case = Case { family: Family::V4, flows: FEW, size: "64" };
+        let case = Case { family: Family::V4, flows: FEW, size: "64", kind: Kind::Datagrams };
         let mut meter = Meter::new(bench, self.cli.seconds);
         let mut session = meter.open(SheaveNat, &case)?;
         let mut control = Control::connect(&bench.file("control.sock"))?;

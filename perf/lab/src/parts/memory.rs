@@ -5,7 +5,7 @@ use crate::bench::{Bench, Family};
 use crate::contender::Contender::{self, Haproxy, Nft, Nginx, SheaveDr, SheaveNat};
 use crate::contender::Job;
 use crate::endpoints;
-use crate::measure::{Case, Meter};
+use crate::measure::{Case, Kind, Meter};
 use crate::plan::{FEW, MANY};
 use crate::stats::Runs;
 use sheave_testbeds::wait::wait_until;
@@ -55,7 +55,7 @@ impl Laboratory<'_> {
 }
 
 fn case(flows: u32) -> Case {
-    Case { family: Family::V4, flows, size: "64" }
+    Case { family: Family::V4, flows, size: "64", kind: Kind::Datagrams }
 }
 
 /// Resident memory that a million flows take more than a few, for each.

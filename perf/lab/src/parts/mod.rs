@@ -4,6 +4,7 @@
 
 mod changes;
 mod clients;
+mod floods;
 mod memory;
 mod rates;
 mod standard;

@@ -3,7 +3,7 @@
 use super::{Goal, Laboratory};
 use crate::bench::{Bench, Family};
 use crate::contender::Contender::{self, Bare, Nft, SheaveNat};
-use crate::measure::{Case, Meter, latencies, longest_burst, throughput};
+use crate::measure::{Case, Kind, Meter, latencies, longest_burst, throughput};
 use crate::plan::FEW;
 use crate::report::Better;
 use crate::stats::Runs;
@@ -68,7 +68,7 @@ fn delay(share: usize, quantile: f64) -> (usize, String, &'static str) {
 }
 
 fn standard(bench: &Bench, who: Contender, seconds: f64, numbers: &mut Numbers) -> Result<()> {
-    let case = Case { family: Family::V4, flows: FEW, size: "64" };
+    let case = Case { family: Family::V4, flows: FEW, size: "64", kind: Kind::Datagrams };
     let mut meter = Meter::new(bench, seconds * 0.5);
     let mut session = meter.open(who, &case)?;
     let most = session.trial(0.0)?.forwarded * 1.1;
