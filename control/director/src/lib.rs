@@ -19,6 +19,7 @@ mod conflict;
 mod control;
 mod cores;
 mod dataplane;
+mod deferral;
 mod director;
 mod estimate;
 mod events;

@@ -11,6 +11,7 @@
 //! socket must be closed before the queue can be bound again, so between two attachments stands [`State::Closing`].
 
 use crate::dataplane::Dataplane;
+use crate::deferral::Deferral;
 use crate::interfaces::{Unusable, Wanted};
 use sheave_frame::{FramePool, Mode, PoolId, Port, PortId};
 use sheave_io::{
@@ -41,6 +42,8 @@ struct Attached {
     queues: Vec<Queue>,
     /// Why its mode is not the best that was wished for.
     fallback: Option<String>,
+    /// Put back when the interface is let go.
+    _deferral: Option<Deferral>,
 }
 
 #[derive(Debug)]
@@ -316,7 +319,7 @@ fn attach(
         .try_for_each(|queue| attaching.open(steering, wanted, (port, queue), dataplane))
         .and_then(|()| attaching.ways());
     match ways {
-        Ok(ways) => Ok(attaching.hand_over(port, ways, dataplane)),
+        Ok(ways) => Ok(attaching.hand_over((port, &wanted.name), ways, dataplane)),
         Err(why) => {
             attaching.undo(steering, dataplane);
             Err(why)
@@ -370,7 +373,7 @@ impl Attaching {
 
     fn hand_over(
         self,
-        port: PortId,
+        (port, name): (PortId, &str),
         ways: BTreeMap<usize, PassQueue>,
         dataplane: &mut Dataplane,
     ) -> Attached {
@@ -379,13 +382,15 @@ impl Attaching {
         }
         let fallbacks = self.sockets.iter().map(|(_, _, socket)| socket.fallback());
         let fallback = fallbacks.chain([self.attachment.fallback()]).flatten().next().map(str::to_owned);
+        let polls = self.sockets.iter().any(|(_, _, socket)| socket.polls());
+        let deferral = polls.then(|| Deferral::of(name));
         let mut queues = Vec::new();
         for (worker, share, socket) in self.sockets {
             let page = Arc::new(PortPage::new(socket.caps()));
             dataplane.tell(worker, Command::Open(Box::new(socket), page.clone()));
             queues.push(Queue { worker, page, share });
         }
-        Attached { attachment: self.attachment, pass: self.pass, queues, fallback }
+        Attached { attachment: self.attachment, pass: self.pass, queues, fallback, _deferral: deferral }
     }
 
     fn undo(self, steering: &mut Steering, dataplane: &mut Dataplane) {

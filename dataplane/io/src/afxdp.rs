@@ -6,7 +6,7 @@
 use crate::queue::Queue;
 use crate::umem::Umem;
 use crate::xsk::{self, Socket, Target};
-use sheave_frame::{Burst, Caps, Flushed, FramePool, Mode, Port, PortId, PortStats};
+use sheave_frame::{BURST, Burst, Caps, Flushed, FramePool, Mode, Port, PortId, PortStats};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -105,6 +105,8 @@ pub struct AfXdpPort {
     ifindex: u32,
     caps: Caps,
     fallback: Option<String>,
+    /// Whether the driver works when it is called, rather than in interrupts.
+    polls: bool,
     gone: bool,
 }
 
@@ -144,7 +146,9 @@ impl AfXdpPort {
             what: format!("interface {name} queue {queue}: no AF_XDP socket in {mode} mode"),
             source,
         })?;
-        tracing::info!(interface = %name, queue, %mode, "AF_XDP socket bound");
+        // In copy mode somebody else's processor may do the driver's part.
+        let polls = mode == Mode::ZeroCopy && xsk::prefer_busy_poll(socket.as_fd());
+        tracing::info!(interface = %name, queue, %mode, polls, "AF_XDP socket bound");
         Ok(AfXdpPort {
             socket,
             queue: Queue::new(umem, rings, config.port, config.fill_frames),
@@ -152,6 +156,7 @@ impl AfXdpPort {
             ifindex: config.ifindex,
             caps: Caps { port: config.port, queue, mode },
             fallback,
+            polls,
             gone: false,
         })
     }
@@ -180,6 +185,11 @@ impl AfXdpPort {
             self.gone = is_fatal(error);
         }
         self.gone
+    }
+
+    /// Whether the driver works within the calls of whoever owns the port, rather than in interrupts.
+    pub fn polls(&self) -> bool {
+        self.polls
     }
 
     /// Whether the interface was found to have vanished so far, without asking.
@@ -270,7 +280,9 @@ impl Port for AfXdpPort {
     #[inline]
     fn recv(&mut self, burst: &mut Burst, pool: &mut FramePool) -> usize {
         let received = self.queue.recv(burst, pool);
-        if self.queue.fill_needs_wakeup()
+        // Less than a burst was there: the driver has not been asked since.
+        let ask = self.polls && received < BURST;
+        if (ask || self.queue.fill_needs_wakeup())
             && let Err(error) = self.socket.kick_rx()
         {
             self.gone |= is_fatal(error);

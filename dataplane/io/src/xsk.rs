@@ -19,6 +19,13 @@ pub(crate) const FILL_ENTRIES: u32 = 4096;
 /// `XDP_MAX_TX_SKB_BUDGET`, not in the libc crate yet: frames that copy mode sends a kick.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 const TX_BUDGET: u32 = 512;
+/// `SO_PREFER_BUSY_POLL` and `SO_BUSY_POLL_BUDGET`, not in the libc crate yet.
+const SO_PREFER_BUSY_POLL: libc::c_int = 69;
+const SO_BUSY_POLL_BUDGET: libc::c_int = 70;
+/// Microseconds for which a call may look for packets; each looks once all the same, because it must not block.
+const BUSY_POLL: libc::c_int = 20;
+/// Packets that the driver handles a call: a burst.
+const BUSY_POLL_BUDGET: libc::c_int = 64;
 /// Copy mode charges the frames under way to the socket's send buffer; the default is for some hundred.
 const SEND_BUFFER: libc::c_int = 32 << 20;
 
@@ -158,6 +165,16 @@ fn tune(fd: BorrowedFd<'_>) {
     if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER).is_err() {
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER);
     }
+}
+
+/// Has the driver do its work within the calls of whoever owns the socket, instead of in interrupts. Says whether that
+/// will be.
+///
+/// Where the driver and the worker share a core, interrupts would take it from the worker whenever there is most to do.
+pub(crate) fn prefer_busy_poll(fd: BorrowedFd<'_>) -> bool {
+    let options =
+        [(SO_PREFER_BUSY_POLL, 1), (libc::SO_BUSY_POLL, BUSY_POLL), (SO_BUSY_POLL_BUDGET, BUSY_POLL_BUDGET)];
+    options.iter().all(|(name, value)| set_option(fd, libc::SOL_SOCKET, *name, value).is_ok())
 }
 
 fn map_rings(fd: BorrowedFd<'_>) -> io::Result<Rings> {
