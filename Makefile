@@ -14,7 +14,7 @@ endif
 BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
 LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps vsftpd keepalived
 PERF_PACKAGES  := nftables haproxy nginx-light libnginx-mod-stream dpdk dpdk-dev librte-net-af-xdp23 fonts-dejavu-core
-VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm
+VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm xz-utils
 PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
 FUZZ_SECONDS   ?= 600
 T              ?= wire config api packet_path
@@ -121,11 +121,11 @@ perf-quick perf perf-full perf-publish: deps
 	  $(if $(filter perf-publish,$@),--publish) $(if $(RELEASE),--release $(RELEASE)) $(PERF_FLAGS)
 
 .PHONY: perf-vm
-perf-vm: ## kernel IPVS and sheave in one guest without KVM, in instructions a packet (ten minutes)
+perf-vm: ## kernel IPVS and sheave in one guest without KVM, in instructions a packet, over veth and with zero-copy (twenty minutes)
 perf-vm: PACKAGES += $(VM_PACKAGES)
 perf-vm: deps
 	$(CARGO) build --release -q -p sheave-director
-	perf/vm/run.sh $(TARGET)
+	perf/vm/run.sh $(TARGET) $(BENCH)
 
 .PHONY: image
 image: ## not there yet: says so and fails
