@@ -48,15 +48,12 @@ impl Wire for Faulty {
         while let Some(frame) = lab.out.passes.pop() {
             lab.pool.release(frame);
         }
-        let mut burst = Burst::with_capacity(4 * BURST);
-        for at in [0, 1] {
-            let (port, network) = &mut self.ports[worker][at];
-            let (here, others) = lab.out.sends.drain(..).partition(|(way, _)| way.index() == at);
-            lab.out.sends = others;
-            for (_, frame) in Vec::from_iter::<Vec<_>>(here) {
-                burst.push(frame).expect("room for all that a burst sends");
-            }
-            port.send(&mut burst);
+        let mut bursts = [0, 1].map(|_| Burst::with_capacity(4 * BURST));
+        for (way, frame) in lab.out.sends.drain(..) {
+            bursts[way.index()].push(frame).expect("room for all that a burst sends");
+        }
+        for (burst, (port, network)) in bursts.iter_mut().zip(&mut self.ports[worker]) {
+            port.send(burst);
             while let Some(frame) = burst.pop() {
                 lab.pool.release(frame);
             }

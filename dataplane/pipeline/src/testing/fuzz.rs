@@ -1,13 +1,16 @@
 //! The body of the fuzz target `packet_path`: any frames, in any bursts, over a table that remembers.
 
+use super::cut::cut;
 use super::lab::Lab;
 use super::packet::Packet;
 use super::site::{CLIENT_SIDE, NAT_REAL_PORT, SERVER_SIDE, Site, real, real6, vip, vip6};
 use crate::pipeline::Resolve;
 use crate::snapshot::{Method, Ports, Snapshot};
-use crate::time::Time;
+use crate::sticky::Persistence;
+use crate::time::{Seconds, Time};
 use sheave_frame::{BURST, PortId};
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +28,7 @@ fn world() -> (Lab, Vec<Snapshot>) {
     site.add(vip6(1), 53, Proto::Udp, Method::DirectRoute, 2);
     site.add(vip6(2), 80, Proto::Tcp, Method::Tunnel, 2);
     site.add(vip(4), 0, Proto::Tcp, Method::Nat, 2).ports = Ports::Any;
+    featured(&mut site);
     let mut snapshots = vec![site.snapshot()];
     // The same without neighbours; without a way back; with a small one; without half of the destinations.
     site.neighbours = false;
@@ -36,6 +40,31 @@ fn world() -> (Lab, Vec<Snapshot>) {
     site.services.iter_mut().for_each(|service| service.destinations[0].removed = true);
     snapshots.push(site.snapshot());
     (Lab::sized(Resolve::Ask, 256, 600), snapshots)
+}
+
+/// Services that ask for more than their packets to be forwarded.
+fn featured(site: &mut Site) {
+    let number = |site: &Site| u16::try_from(site.services.len()).expect("few services");
+    site.ftp.push(number(site));
+    site.add(vip(5), 21, Proto::Tcp, Method::Nat, 2);
+    for (n, encapsulation) in [
+        (6, Encapsulation::Gre { checksum: true }),
+        (7, Encapsulation::Gue { port: 6080, checksum: true }),
+        (8, Encapsulation::Gue { port: 6080, checksum: false }),
+    ] {
+        let tunnelled = site.add(vip(n), 80, Proto::Tcp, Method::Tunnel, 2);
+        tunnelled.destinations.iter_mut().for_each(|d| d.encapsulation = encapsulation);
+    }
+    let timeout = Seconds(60);
+    site.persistent.push((number(site), Persistence { timeout, prefix: Some(24) }));
+    let bundle = site.add(vip(9), 80, Proto::Tcp, Method::Nat, 3);
+    bundle.more.push((vip(9).into(), Ports::Range(5000, 5003), Proto::Udp));
+    site.persistent.push((number(site), Persistence { timeout, prefix: None }));
+    site.add(vip6(3), 80, Proto::Tcp, Method::DirectRoute, 3).sloppy = true;
+    for (n, method) in [(10, Method::Nat), (11, Method::Tunnel)] {
+        site.one_packet.push(number(site));
+        site.add(vip(n), 53, Proto::Udp, method, 3);
+    }
 }
 
 /// Runs frames through a pipeline that lives as long as the thread. `data` is a list of frames, each behind three
@@ -109,7 +138,27 @@ pub fn packet_path_seeds() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let tagged = vec![to(0, 80, Proto::Tcp, syn).tagged(&[7]), six(0, 80, Proto::Tcp).tagged(&[100, 7])];
     let any = vec![to(4, 2000, Proto::Tcp, syn), to(4, 2001, Proto::Tcp, syn)];
+    let (control, port) = ((vip(5), 21), 21);
+    let ftp = |flags: u8, text: &'static [u8]| {
+        Packet::from_client(Proto::Tcp, client, control, flags).payload(text)
+    };
+    let told = Packet::from_real(Proto::Tcp, (real(0), port), client, ack);
+    let passive = b"227 Entering Passive Mode (198,19,1,10,200,1).\r\n";
+    let ftp = vec![
+        ftp(syn, b""),
+        ftp(ack, b"PASV\r\n"),
+        told.payload(passive),
+        ftp(ack, b"PORT 192,0,2,1,9,9\r\n"),
+    ];
+    let large = to(1, 53, Proto::Udp, 0).payload(&[b'f'; 600]);
+    let large6 = six(1, 53, Proto::Udp).payload(&[b'f'; 600]);
     let named = [
+        ("ftp", ftp),
+        ("gre", tcp(6)),
+        ("gue", tcp(7)),
+        ("persistent", [tcp(9), vec![to(9, 5001, Proto::Udp, 0)]].concat()),
+        ("sloppy", vec![Packet::from_client(Proto::Tcp, client6, (vip6(3), 80), ack)]),
+        ("one-packet", vec![to(10, 53, Proto::Udp, 0), to(11, 53, Proto::Udp, 0)]),
         ("v6", v6),
         ("tagged", tagged),
         ("any-port", any),
@@ -119,12 +168,18 @@ pub fn packet_path_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("tunnel", udp(3)),
         ("ttl", dying),
     ];
-    named.into_iter().map(|(name, packets)| (name, record(&packets))).collect()
+    let named = named.into_iter().map(|(name, packets)| (name, packets.iter().map(Packet::framed).collect()));
+    // In order, and the first one last.
+    let pieces = |packet: &Packet| cut(&packet.bytes(), 200, 7).into_iter().map(|piece| (CLIENT_SIDE, piece));
+    let fragments: Vec<(PortId, Vec<u8>)> = pieces(&large).chain(pieces(&large6)).collect();
+    let late = pieces(&large).chain(pieces(&large6)).rev().collect();
+    let all = named.chain([("fragments", fragments), ("fragments-late", late)]);
+    all.map(|(name, frames)| (name, record(frames))).collect()
 }
 
-fn record(packets: &[Packet]) -> Vec<u8> {
+fn record(frames: Vec<(PortId, Vec<u8>)>) -> Vec<u8> {
     let mut data = Vec::new();
-    for (port, frame) in packets.iter().map(Packet::framed) {
+    for (port, frame) in frames {
         data.push(u8::from(port == SERVER_SIDE));
         data.extend(u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
         data.extend(frame);

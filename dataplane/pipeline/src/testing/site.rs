@@ -8,6 +8,7 @@ use crate::snapshot::{
     Clamp, Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Ports, Real,
     SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts, Tunnel,
 };
+use crate::sticky::Persistence;
 use crate::time::Seconds;
 use sheave_frame::PortId;
 use sheave_proto::wire::eth::Mac;
@@ -154,6 +155,10 @@ pub struct Site {
     pub half_open: u64,
     /// Services with an FTP helper.
     pub ftp: Vec<u16>,
+    /// Services that keep their clients with their destinations.
+    pub persistent: Vec<(u16, Persistence)>,
+    /// Services that schedule each datagram by itself.
+    pub one_packet: Vec<u16>,
     /// Tables of hash schedulers that the next snapshot takes over as far as they stay the same.
     pub tables: Tables,
     next_destination: u16,
@@ -173,6 +178,8 @@ impl Default for Site {
             new_connections: 0,
             half_open: u64::MAX,
             ftp: Vec::new(),
+            persistent: Vec::new(),
+            one_packet: Vec::new(),
             tables: Tables::default(),
             next_destination: 0,
             reals: Vec::new(),
@@ -398,6 +405,12 @@ impl Site {
             Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto: service.proto },
         );
         builder.answer(CLIENT_SIDE, service.vip);
+        for (_, persistence) in self.persistent.iter().filter(|(service, _)| *service == id) {
+            builder.persist(ServiceId(id), *persistence);
+        }
+        if self.one_packet.contains(&id) {
+            builder.send_once(ServiceId(id));
+        }
         if self.ftp.contains(&id) {
             data_listens(builder, id, service);
         }

@@ -5,7 +5,10 @@
 
 use super::read::{Ip, Transport};
 use super::sums::{folded, pseudo, seal_v4};
+use crate::snapshot::Method;
+use crate::testing::site::Destination;
 use sheave_proto::wire::eth::Mac;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::net::IpAddr;
 
 /// Hardware addresses: to, from.
@@ -54,6 +57,9 @@ pub(super) fn translated(
         }
         IpAddr::V6(addr) => sent[at..at + 16].copy_from_slice(&addr.octets()),
     }
+    if ip.is_later() {
+        return sent;
+    }
     sent[ip.l4 + port_at..ip.l4 + port_at + 2].copy_from_slice(&port.to_be_bytes());
     let (src, dst) = match ends {
         Ends::Source => (addr, ip.dst),
@@ -82,9 +88,10 @@ struct Summed<'a> {
 impl Summed<'_> {
     /// The sum of all but the checksum field.
     fn rest(&self, protocol: u8, field: usize) -> u16 {
-        // A datagram's checksum covers what its own length says.
+        // A datagram's checksum covers what its own length says. Of a fragment the rest is missing here, before and
+        // after alike.
         let len = if protocol == 17 { usize::from(field_of(self.segment, 4)) } else { self.segment.len() };
-        let mut bytes = self.segment[..len].to_vec();
+        let mut bytes = self.segment[..len.min(self.segment.len())].to_vec();
         bytes[field..field + 2].fill(0);
         folded(&bytes, pseudo(self.ends.0, self.ends.1, protocol, len))
     }
@@ -92,7 +99,13 @@ impl Summed<'_> {
 
 /// The checksum of `after` that is as right, or as wrong, as `old` was of `before`.
 fn summed_alike(before: &Summed<'_>, after: &Summed<'_>, (protocol, field, old): (u8, usize, u16)) -> u16 {
-    let spelled = |sum: u16| if protocol == 17 && sum == 0 { 0xffff } else { sum };
+    // The sum of anything but zeros is 0xffff where it is 0, so its complement is 0; a datagram's 0 would mean none.
+    let spelled = |sum: u16| match (protocol, sum) {
+        (17, 0) => 0xffff,
+        (17, sum) => sum,
+        (_, 0xffff) => 0,
+        (_, sum) => sum,
+    };
     let right = !after.rest(protocol, field);
     if spelled(!before.rest(protocol, field)) == old {
         return spelled(right);
@@ -144,18 +157,77 @@ fn address_at(ends: Ends, addr: IpAddr) -> usize {
     }
 }
 
-/// Tunnelling (IP in IP).
-pub(super) fn tunnelled(frame: &[u8], ip: &Ip, macs: Macs, ends: (IpAddr, IpAddr), came: &[u8]) -> Vec<u8> {
+/// Tunnelling, from the director's address to a destination.
+pub(super) fn tunnelled(
+    frame: &[u8],
+    ip: &Ip,
+    macs: Macs,
+    (from, to): (IpAddr, &Destination),
+    came: &[u8],
+) -> Vec<u8> {
+    let ends = (from, to.addr);
     let inner = onward(frame, ip, macs);
     let (ether, packet) = inner.split_at(ip.l3);
     let mut sent = ether.to_vec();
     let kind: u16 = if ends.0.is_ipv4() { 0x0800 } else { 0x86dd };
     sent[ip.l3 - 2..].copy_from_slice(&kind.to_be_bytes());
-    let protocol = if ip.src.is_ipv4() { 4 } else { 41 };
+    let outer = came.get(ip.l3..).unwrap_or_default();
+    let behind = outer.get(if ends.0.is_ipv4() { 20 } else { 40 }..).unwrap_or_default();
+    let (protocol, between) = between(to.encapsulation, ip.src.is_ipv4(), packet, ends, behind);
     let head = Head { tos: ip.tos, df: ip.df && ip.src.is_ipv4(), ttl: ip.ttl - 1, protocol };
-    sent.extend(head.bytes(ends, packet.len(), came.get(ip.l3..).unwrap_or_default()));
+    sent.extend(head.bytes(ends, between.len() + packet.len(), outer));
+    sent.extend(between);
     sent.extend(packet);
     sent
+}
+
+/// What lies between the outer header and the packet, and the protocol that the outer header says it is.
+fn between(
+    encapsulation: Encapsulation,
+    v4: bool,
+    packet: &[u8],
+    ends: (IpAddr, IpAddr),
+    came: &[u8],
+) -> (u8, Vec<u8>) {
+    let number = if v4 { 4 } else { 41 };
+    match encapsulation {
+        Encapsulation::Ipip => (number, Vec::new()),
+        Encapsulation::Gre { checksum } => {
+            let kind = if v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+            let mut header = vec![if checksum { 0x80 } else { 0 }, 0, kind[0], kind[1]];
+            if checksum {
+                header.extend([0; 4]);
+                let sum = !folded(&[header.as_slice(), packet].concat(), 0);
+                header[4..6].copy_from_slice(&sum.to_be_bytes());
+            }
+            (47, header)
+        }
+        Encapsulation::Gue { port, checksum } => {
+            // The source port is the director's to choose, of those that are nobody's.
+            let source = came.get(..2).filter(|port| port[0] >= 0xc0).unwrap_or(&[0, 0]);
+            let len = u16::try_from(12 + packet.len()).expect("a packet's length");
+            let mut header = [source, &port.to_be_bytes(), &len.to_be_bytes(), &[0, 0]].concat();
+            header.extend([0, number, 0, 0]);
+            if checksum {
+                let start = pseudo(ends.0, ends.1, 17, len.into());
+                let sum = !folded(&[header.as_slice(), packet].concat(), start);
+                header[6..8].copy_from_slice(&if sum == 0 { 0xffff } else { sum }.to_be_bytes());
+            }
+            (17, header)
+        }
+    }
+}
+
+/// Bytes that a tunnel to a destination puts in front of a packet.
+pub(super) fn overhead(to: &Destination) -> usize {
+    let outer = if to.addr.is_ipv4() { 20 } else { 40 };
+    let between = match to.encapsulation {
+        Encapsulation::Ipip => 0,
+        Encapsulation::Gre { checksum: false } => 4,
+        Encapsulation::Gre { checksum: true } => 8,
+        Encapsulation::Gue { .. } => 12,
+    };
+    if to.method == Method::Tunnel { outer + between } else { 0 }
 }
 
 /// What an IP header of the director's own says.

@@ -111,7 +111,9 @@ impl Pool<'_> {
     pub(super) fn choose(&mut self, memory: &mut Memory, exact: bool) -> Choice {
         if !exact && self.counts() {
             let up = |d: &&Destination| d.weight > 0 && d.intent == Intent::Ready && d.health == Health::Up;
-            let all = self.service.destinations.iter().filter(|d| !d.removed && !d.unscheduled);
+            let sorry = self.service.sorry;
+            let used = |d: &&Destination| !d.removed && (!d.unscheduled || sorry == Some(d.id));
+            let all = self.service.destinations.iter().filter(used);
             let all = all.filter(up).map(|d| d.id).filter(|id| !self.excluded.contains(id)).collect();
             return Choice::May(all, true);
         }

@@ -45,16 +45,7 @@ impl Model {
             return Outcome::End(&[Reason::LocalNode]);
         }
         let Some(way) = self.way(to.addr) else { return Outcome::End(&[Reason::NoRoute]) };
-        let overhead = match to.method {
-            Method::Tunnel => {
-                if to.addr.is_ipv4() {
-                    20
-                } else {
-                    40
-                }
-            }
-            Method::Nat | Method::DirectRoute | Method::Local => 0,
-        };
+        let overhead = build::overhead(&to);
         if case.ip.len + overhead > way.mtu {
             return Outcome::End(&[Reason::FragNeededQuiet]);
         }
@@ -65,7 +56,7 @@ impl Model {
                 build::quoting(case.frame, case.ip, &quote, macs, (ends, to.addr, connection.real.1))
             }
             Method::Tunnel => {
-                let ends = (self.own(way.port, to.addr), to.addr);
+                let ends = (self.own(way.port, to.addr), &to);
                 build::tunnelled(case.frame, case.ip, macs, ends, case.came)
             }
             Method::DirectRoute | Method::Local => build::direct(case.frame, case.ip, macs),

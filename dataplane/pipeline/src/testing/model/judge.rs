@@ -28,12 +28,12 @@ const CONTRADICTS: u8 = 0x15;
 /// A frame being judged.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    worker: usize,
-    now: Time,
-    port: PortId,
+    pub(super) worker: usize,
+    pub(super) now: Time,
+    pub(super) port: PortId,
     pub(super) frame: &'a [u8],
     pub(super) ip: &'a Ip,
-    verdict: &'a Verdict,
+    pub(super) verdict: &'a Verdict,
     /// The frame that came out, if one did: for what the director may choose.
     pub(super) came: &'a [u8],
 }
@@ -58,24 +58,40 @@ impl Model {
     ) -> Result<(), String> {
         let sent = matches!(verdict.kind(), VerdictKind::Forward | VerdictKind::Reply);
         let came = leaving.sent.front().filter(|_| sent).map_or(Vec::new(), |(_, frame)| frame.clone());
-        let outcome = match read(frame) {
+        let read = read(frame);
+        let outcome = match &read {
             Read::Nothing => Ok(Outcome::End(&[Reason::NotOurs])),
             Read::Other(_, 0x0806) => Ok(Outcome::Anything),
-            Read::Ip(_, Ok(ip)) if ip.protocol == 58 && is_discovery(frame, &ip) => Ok(Outcome::Anything),
+            Read::Ip(_, Ok(ip)) if ip.protocol == 58 && is_discovery(frame, ip) => Ok(Outcome::Anything),
             Read::Ip(link, _) | Read::Other(link, _) if link.dst != mac_of(port).0 => {
                 Ok(Outcome::End(&[Reason::NotOurMac, Reason::NotOurs]))
             }
             Read::Other(..) => Ok(Outcome::End(&[Reason::NotOurProtocol])),
             Read::Ip(_, Err(_)) => Ok(Outcome::Ignored),
-            Read::Ip(_, Ok(ip)) => self.ip(&Case { worker, now, port, frame, ip: &ip, verdict, came: &came }),
+            Read::Ip(_, Ok(ip)) => self.ip(&Case { worker, now, port, frame, ip, verdict, came: &came }),
         };
         let outcome = outcome.map_err(|what| format!("{what}; the verdict is {verdict:?}"))?;
         outcome.check(frame, verdict, leaving)?;
         self.tally.verdict(verdict);
-        Ok(())
+        match &read {
+            Read::Ip(_, Ok(ip)) => self.after_fragment((worker, now), ip, verdict, leaving),
+            _ => Ok(()),
+        }
     }
 
     fn ip(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
+        let ip = case.ip;
+        if ip.fragment.is_none() || !self.is_ours_in_part(ip) {
+            return self.whole(case);
+        }
+        match malformed(ip, !self.is_vip(ip.dst)) {
+            Some(bad) => Ok(bad),
+            None => self.fragment(case),
+        }
+    }
+
+    /// A whole packet, or what counts as one.
+    pub(super) fn whole(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
         let ip = case.ip;
         let listen = ip.ports.and_then(|(_, dport)| self.listen_at(ip.dst, dport, ip.protocol));
         let real = ip.ports.is_some_and(|(sport, _)| self.is_real(ip.src, sport, ip.protocol));
@@ -171,8 +187,10 @@ impl Model {
         if tuple.1.1 == 20 {
             return Ok(Outcome::End(&[Reason::NoEntry]));
         }
-        let local = |d: &Destination| !d.removed && !d.unscheduled && d.method == Method::Local;
-        if ip.ttl <= 1 && !self.site.services[index].destinations.iter().any(local) {
+        let service = &self.site.services[index];
+        let used = |d: &Destination| !d.removed && (!d.unscheduled || service.sorry == Some(d.id));
+        let local = |d: &Destination| used(d) && d.method == Method::Local;
+        if ip.ttl <= 1 && !service.destinations.iter().any(local) {
             return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
         }
         let Some(id) = self.schedule(case, index, &tuple)? else {
@@ -206,6 +224,8 @@ impl Model {
     fn schedule(&mut self, case: &Case<'_>, index: usize, tuple: &Tuple) -> Result<Option<DestId>, String> {
         let mut excluded = Vec::new();
         let in_use = case.verdict.reason() == Some(Reason::NatTupleInUse);
+        let quiet = [Reason::NoDestination, Reason::NoDestinationQuiet];
+        let refused = case.verdict.reason().is_some_and(|reason| quiet.contains(&reason));
         loop {
             let service = &self.site.services[index];
             let mut pool = Pool { service, loads: &mut self.loads, excluded: &excluded };
@@ -226,7 +246,7 @@ impl Model {
                     return match case.verdict.destination {
                         Some(id) if legal.contains(&id) && !taken(id) => Ok(Some(id)),
                         None if in_use && legal.iter().any(|id| taken(*id)) => Ok(None),
-                        None if case.ip.ttl <= 1 => {
+                        None if case.ip.ttl <= 1 && !(none && refused) => {
                             let real = |d: &&Destination| d.method != Method::Local && legal.contains(&d.id);
                             Ok(service.destinations.iter().find(real).map(|d| d.id))
                         }
@@ -272,40 +292,50 @@ impl Model {
                 &[Reason::NoEntry]
             }));
         };
-        let own = self.own(case.port, ip.src);
         if ip.ttl <= 1 {
+            let own = self.own(case.port, ip.src);
             return Ok(self.complain(case, own, Complaint::TimeExceeded));
         }
-        let Some(way) = self.way(ip.dst) else { return Ok(Outcome::End(&[Reason::NoRoute])) };
-        self.follow(&tuple, "OUT", ip.flags());
-        if ip.len > way.mtu && ip.df {
-            return Ok(self.too_large(case, own, way.mtu));
+        if self.way(ip.dst).is_none() {
+            return Ok(Outcome::End(&[Reason::NoRoute]));
         }
-        let (vip, vport) = tuple.2;
+        self.follow(&tuple, "OUT", ip.flags());
         let id = self.connections[&tuple].destination;
-        let Some(macs) = way.macs else { return Ok(Outcome::Waits) };
+        Ok(self.homeward(case, (index, id), tuple.2))
+    }
+
+    /// Sends a real server's packet on, as from the VIP.
+    pub(super) fn homeward(
+        &mut self,
+        case: &Case<'_>,
+        (index, id): (usize, DestId),
+        (vip, vport): End,
+    ) -> Outcome {
+        let ip = case.ip;
+        let Some(way) = self.way(ip.dst) else { return Outcome::End(&[Reason::NoRoute]) };
+        if ip.len > way.mtu && ip.df {
+            let own = self.own(case.port, ip.src);
+            return self.too_large(case, own, way.mtu);
+        }
+        let Some(macs) = way.macs else { return Outcome::Waits };
         let frame = build::translated(case.frame, ip, macs, (Ends::Source, vip, vport));
         self.tally.packet(index, id, true, ip.len);
         if ip.len > way.mtu {
             let cut = Cut { port: way.port, whole: Bytes(frame), overhead: 0, mtu: way.mtu };
-            return Ok(Outcome::Cut { service: index, destination: id, cut });
+            return Outcome::Cut { service: index, destination: id, cut };
         }
-        Ok(Outcome::Forward { service: index, destination: id, port: way.port, frame: Bytes(frame) })
+        Outcome::Forward { service: index, destination: id, port: way.port, frame: Bytes(frame) }
     }
 
     /// Sends a client's packet on.
-    fn onward(&mut self, case: &Case<'_>, index: usize, to: &Destination) -> Outcome {
+    pub(super) fn onward(&mut self, case: &Case<'_>, index: usize, to: &Destination) -> Outcome {
         let ip = case.ip;
         if to.method == Method::Local {
             self.tally.packet(index, to.id, false, ip.len);
             return Outcome::End(&[Reason::LocalNode]);
         }
         let Some(way) = self.way(to.addr) else { return Outcome::End(&[Reason::NoRoute]) };
-        let overhead = match (to.method, to.addr.is_ipv4()) {
-            (Method::Tunnel, true) => 20,
-            (Method::Tunnel, false) => 40,
-            _ => 0,
-        };
+        let overhead = build::overhead(to);
         if ip.len + overhead > way.mtu {
             return self.too_large_in(case, index, to, &way, overhead);
         }
@@ -316,7 +346,7 @@ impl Model {
                 build::translated(case.frame, ip, macs, (Ends::Destination, to.addr, port))
             }
             Method::Tunnel => {
-                let ends = (self.own(way.port, to.addr), to.addr);
+                let ends = (self.own(way.port, to.addr), to);
                 build::tunnelled(case.frame, ip, macs, ends, case.came)
             }
             Method::DirectRoute | Method::Local => build::direct(case.frame, ip, macs),
@@ -336,7 +366,7 @@ impl Model {
     ) -> Outcome {
         let ip = case.ip;
         // The least packet of IPv6 goes through every tunnel of IPv4.
-        let wrapped = overhead == 20 && ip.src.is_ipv6() && ip.len <= 1280;
+        let wrapped = overhead != 0 && to.addr.is_ipv4() && ip.src.is_ipv6() && ip.len <= 1280;
         if ip.df && !wrapped {
             return self.too_large(case, ip.dst, way.mtu - overhead);
         }
@@ -347,7 +377,7 @@ impl Model {
                 (build::translated(case.frame, ip, macs, (Ends::Destination, to.addr, port)), 0)
             }
             Method::Tunnel if wrapped => {
-                let ends = (self.own(way.port, to.addr), to.addr);
+                let ends = (self.own(way.port, to.addr), to);
                 (build::tunnelled(case.frame, ip, macs, ends, case.came), 0)
             }
             Method::Tunnel | Method::DirectRoute | Method::Local => {
@@ -370,7 +400,7 @@ impl Model {
             Complaint::PortUnreachable => (Reason::NoDestination, &[Reason::NoDestinationQuiet]),
             Complaint::TooBig(_) => (Reason::FragNeeded, &[Reason::FragNeededQuiet]),
         };
-        if !is_host(case.ip.src) || !self.buckets[case.worker].take(case.now) {
+        if !is_host(case.ip.src) || case.ip.is_later() || !self.buckets[case.worker].take(case.now) {
             return Outcome::End(quiet);
         }
         self.reply(case, loud, |macs| build::error(case.frame, case.ip, macs, (from, what), case.came))
@@ -390,7 +420,9 @@ impl Model {
         const NOT_OURS: Outcome = Outcome::End(&[Reason::NotOurs]);
         let (ip, message) = (case.ip, case.ip.segment(case.frame));
         let v4 = ip.src.is_ipv4();
-        if ip.protocol != if v4 { 1 } else { 58 } || message.is_empty() || message[0] >= 128 {
+        // Any error of ICMP, also those that say nothing of a flow.
+        let error = |kind: u8| if v4 { matches!(kind, 3..=5 | 11 | 12) } else { kind < 128 };
+        if ip.protocol != if v4 { 1 } else { 58 } || !message.first().is_some_and(|kind| error(*kind)) {
             return NOT_OURS;
         }
         if self.is_own(ip.dst) {
@@ -420,6 +452,9 @@ impl Model {
     fn unserved(&mut self, case: &Case<'_>) -> Result<Outcome, String> {
         let (ip, v4) = (case.ip, case.ip.src.is_ipv4());
         let message = ip.segment(case.frame);
+        if ip.fragment.is_some() && ip.ports.is_none() {
+            return Ok(Outcome::End(&[Reason::FragmentNotOurs]));
+        }
         match ip.protocol {
             6 | 17 => Ok(Outcome::End(&[Reason::NoService])),
             1 if v4 => Ok(self.icmp(case, message, (sums::folded(message, 0), 8))),
@@ -459,7 +494,7 @@ fn malformed(ip: &Ip, from_real: bool) -> Option<Outcome> {
     if !from_real && (is_martian(ip.src) || ip.src == ip.dst) {
         return Some(Outcome::End(&[Reason::Martian]));
     }
-    ip.fragment.map(|_| Outcome::Anything)
+    None
 }
 
 fn number(proto: Proto) -> u8 {

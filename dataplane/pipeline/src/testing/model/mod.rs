@@ -18,6 +18,7 @@ mod choose;
 mod connections;
 mod cut;
 mod errors;
+mod fragments;
 mod judge;
 mod network;
 mod outcome;
@@ -40,6 +41,7 @@ use crate::ids::DestId;
 use crate::time::Time;
 use choose::{Loads, Memory, mark};
 use connections::{Connection, Connections, End, Machine, Tuple};
+use fragments::Fragments;
 use network::Bucket;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -55,6 +57,7 @@ pub struct Model {
     memories: Vec<Memory>,
     /// ICMP errors that each worker may send.
     buckets: Vec<Bucket>,
+    fragments: Fragments,
     tally: Tally,
     /// Whether entries are given back the moment that they are due, so that counts are known exactly.
     exact: bool,
@@ -71,6 +74,7 @@ impl Model {
             loads: Loads::new(),
             memories: Vec::new(),
             buckets: vec![Bucket::default(); workers],
+            fragments: Fragments::default(),
             tally: Tally::default(),
             exact,
             second: 0,

@@ -87,6 +87,26 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Takes the frames of a fragment that was held back until now. Gives the reason, if it is not sent on.
+    pub(super) fn take(&self, frame: &[u8], leaving: &mut Leaving) -> Result<Option<Reason>, String> {
+        match self {
+            Outcome::Forward { port, frame, .. } => {
+                let sent = leaving.sent.pop_front().ok_or("it was not sent")?;
+                same((*port, &frame.0), (sent.0, &sent.1)).map(|()| None)
+            }
+            Outcome::Cut { cut, .. } => cut.check(leaving).map(|()| None),
+            Outcome::End([reason]) => {
+                let passed = Verdict::because(*reason).kind() == VerdictKind::Pass;
+                let right = !passed || leaving.passed.pop_front().is_some_and(|passed| passed == frame);
+                if right { Ok(Some(*reason)) } else { Err("it was not passed".to_owned()) }
+            }
+            Outcome::Waits => Ok(Some(Reason::Resolving)),
+            other => Err(format!("nobody knows what becomes of it: {other:?}")),
+        }
+    }
+}
+
 fn same(expected: (PortId, &[u8]), sent: (PortId, &[u8])) -> Result<(), String> {
     if expected == sent {
         return Ok(());

@@ -39,14 +39,24 @@ pub(super) struct Ip {
     pub(super) ttl: u8,
     pub(super) tos: u8,
     pub(super) df: bool,
-    /// Offset and whether more follow, of a fragment.
-    pub(super) fragment: Option<(usize, bool)>,
+    pub(super) fragment: Option<Fragment>,
     /// Whether as many bytes are there as its header claims.
     pub(super) whole: bool,
     /// Whether the header's checksum is right; IPv6 has none.
     pub(super) sum_ok: bool,
     pub(super) ports: Option<(u16, u16)>,
     pub(super) transport: Transport,
+}
+
+/// Which part of a datagram it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fragment {
+    /// Bytes of the datagram before it.
+    pub(super) offset: usize,
+    pub(super) more: bool,
+    pub(super) id: u32,
+    /// Where its part of the datagram begins, in bytes from the beginning of the packet.
+    pub(super) data: usize,
 }
 
 /// What is inside.
@@ -95,7 +105,12 @@ fn v4(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
     if len < header_len {
         return Err(Bad);
     }
-    let fragment = (usize::from(header.fragments_offset().value()) * 8, header.more_fragments());
+    let fragment = Fragment {
+        offset: usize::from(header.fragments_offset().value()) * 8,
+        more: header.more_fragments(),
+        id: header.identification().into(),
+        data: header_len,
+    };
     let mut ip = Ip {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
@@ -106,7 +121,7 @@ fn v4(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
         ttl: header.ttl(),
         tos: header.dcp().value() << 2 | header.ecn().value(),
         df: header.dont_fragment(),
-        fragment: (fragment != (0, false)).then_some(fragment),
+        fragment: (fragment.offset != 0 || fragment.more).then_some(fragment),
         whole: len <= packet.len(),
         sum_ok: super::sums::folded(header.slice(), 0) == 0xffff,
         ports: None,
@@ -120,12 +135,13 @@ fn v6(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
     let packet = &frame[l3..];
     let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Bad)?;
     let len = 40 + usize::from(header.payload_length());
-    let (mut protocol, mut at, mut fragment, mut seen) = (header.next_header().0, 40, None, 0);
+    let (mut protocol, mut at, mut seen) = (header.next_header().0, 40, 0);
+    let mut fragment: Option<Fragment> = None;
     let end = len.min(packet.len());
     // RFC 8200 §4: hop-by-hop options first, at most one fragment header; nothing behind that of a later fragment.
-    while matches!(protocol, 0 | 43 | 44 | 51 | 60) && fragment.is_none_or(|(offset, _)| offset == 0) {
+    while matches!(protocol, 0 | 43 | 44 | 51 | 60) && fragment.is_none_or(|f| f.offset == 0) {
         let rest = packet.get(at..end).ok_or(Bad)?;
-        let [next, units, word @ .., _, _, _, _] = rest.first_chunk::<8>().ok_or(Bad)?;
+        let [next, units, word @ .., a, b, c, d] = rest.first_chunk::<8>().ok_or(Bad)?;
         seen += 1;
         if seen > 8 || (protocol == 0 && at != 40) || (protocol == 43 && word[1] != 0) {
             return Err(Bad);
@@ -134,7 +150,12 @@ fn v6(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
             44 if fragment.is_some() => return Err(Bad),
             44 => {
                 let word = u16::from_be_bytes(*word);
-                fragment = Some((usize::from(word & 0xfff8), word & 1 != 0));
+                fragment = Some(Fragment {
+                    offset: usize::from(word & 0xfff8),
+                    more: word & 1 != 0,
+                    id: u32::from_be_bytes([*a, *b, *c, *d]),
+                    data: at + 8,
+                });
                 8
             }
             51 if *units == 0 => return Err(Bad),
@@ -156,7 +177,7 @@ fn v6(frame: &[u8], l3: usize) -> Result<Ip, Bad> {
         ttl: header.hop_limit(),
         tos: header.traffic_class(),
         df: true,
-        fragment: fragment.filter(|fragment| *fragment != (0, false)),
+        fragment: fragment.filter(|fragment| fragment.offset != 0 || fragment.more),
         whole: len <= packet.len(),
         sum_ok: true,
         ports: None,
@@ -183,9 +204,13 @@ impl Ip {
         }
     }
 
+    /// Whether the transport header is not in it.
+    pub(super) fn is_later(&self) -> bool {
+        self.fragment.is_some_and(|fragment| fragment.offset != 0)
+    }
+
     fn look_inside(&mut self, frame: &[u8]) {
-        let first = self.fragment.is_none_or(|(offset, _)| offset == 0);
-        if !matches!(self.protocol, 6 | 17) || !first {
+        if !matches!(self.protocol, 6 | 17) || self.is_later() {
             return;
         }
         let segment = self.segment(frame);
@@ -201,8 +226,10 @@ impl Ip {
                     payload: tcp.payload().len(),
                 };
             }
-        } else if word(4).is_some_and(|len| (8..=segment.len()).contains(&usize::from(len)))
+        } else if let Some(len) = word(4).map(usize::from)
             && segment.len() >= 8
+            && len >= 8
+            && (len <= segment.len() || self.fragment.is_some())
         {
             self.transport = Transport::Udp;
         }

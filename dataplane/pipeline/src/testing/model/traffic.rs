@@ -6,7 +6,7 @@ use crate::snapshot::{Method, Ports};
 use crate::testing::site::{
     CLIENT_SIDE, DIRECTOR, NAT_REAL_PORT, SERVER_SIDE, Service, Site, real, real6, vip,
 };
-use crate::testing::{Error, Packet};
+use crate::testing::{Error, Packet, cut};
 use etherparse::PacketBuilder;
 use sheave_frame::PortId;
 use sheave_proto::wire::flow::Proto;
@@ -66,18 +66,27 @@ pub struct Traffic {
     pub dice: Dice,
     /// Some of the last frames, for retransmissions.
     recent: VecDeque<(PortId, Vec<u8>)>,
+    /// Fragments that are still to come.
+    pieces: Vec<(PortId, Vec<u8>)>,
 }
 
 impl Traffic {
     /// The traffic of a seed.
     pub fn new(seed: u64) -> Traffic {
-        Traffic { dice: Dice::new(seed), recent: VecDeque::new() }
+        Traffic { dice: Dice::new(seed), recent: VecDeque::new(), pieces: Vec::new() }
     }
 
     /// The next frame, with the interface that it comes in on.
     pub fn frame(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        if !self.pieces.is_empty() && self.dice.once_in(3) {
+            // Late ones do not come in order, and some come twice.
+            let at = self.dice.roll(self.pieces.len());
+            let again = self.dice.once_in(12);
+            return if again { self.pieces[at].clone() } else { self.pieces.swap_remove(at) };
+        }
         let frame = match self.dice.roll(100) {
-            0..58 => self.of_client(site),
+            0..4 => self.in_pieces(site, model),
+            4..58 => self.of_client(site),
             58..84 => self.of_real(site, model),
             84..90 if !self.recent.is_empty() => self.dice.pick(self.recent.make_contiguous()).clone(),
             90..92 => self.echo(site),
@@ -102,8 +111,48 @@ impl Traffic {
         (addr, port)
     }
 
+    /// A datagram in fragments, the first of which may be any.
+    fn in_pieces(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        let whole = if self.dice.once_in(3) { self.answer(model) } else { self.question(site) };
+        let Some(mut whole) = whole else { return self.stray(site) };
+        let dice = &mut self.dice;
+        if dice.once_in(3) {
+            whole.flags = 0x02;
+        }
+        // The larger ones do not fit into what is narrow, in pieces either.
+        let (most, step) = *dice.pick(&[(300, 64), (300, 200), (900, 400), (4000, 1440)]);
+        let len = 40 + dice.roll(most);
+        whole.payload = (0..len).map(|_| dice.small(256)).collect();
+        whole.ttl = if dice.once_in(40) { dice.small(3) } else { 2 + dice.small(254) };
+        whole.tos = dice.small(256);
+        whole.df = false;
+        // Few enough for datagrams to have the name of another.
+        let id = u32::from(dice.small(12));
+        let frame = whole.bytes();
+        let mut all = cut(&frame, step, id);
+        if dice.once_in(10) {
+            // One that overlaps, unless it is left out again.
+            let other = cut(&frame, step + 8, id);
+            all.push(dice.pick(&other).clone());
+        }
+        if dice.once_in(8) {
+            all.swap_remove(dice.roll(all.len()));
+        }
+        self.pieces.extend(all.into_iter().map(|piece| (whole.port, piece)));
+        let at = self.dice.roll(self.pieces.len());
+        if self.pieces.is_empty() { self.stray(site) } else { self.pieces.swap_remove(at) }
+    }
+
     fn of_client(&mut self, site: &Site) -> (PortId, Vec<u8>) {
-        let Some(service) = self.service(site) else { return self.stray(site) };
+        match self.question(site) {
+            Some(packet) => self.dress(packet),
+            None => self.stray(site),
+        }
+    }
+
+    /// A packet from a client to a service.
+    fn question(&mut self, site: &Site) -> Option<Packet> {
+        let service = self.service(site)?;
         let (vip, proto) = (service.vip, service.proto);
         let port = match service.ports {
             Ports::One(port) => port,
@@ -112,8 +161,16 @@ impl Traffic {
         };
         let client = self.client(vip.is_ipv4());
         let flags = *self.dice.pick(&FLAGS);
-        let packet = Packet::from_client(proto, client, (vip, port), flags);
-        self.dress(packet)
+        Some(Packet::from_client(proto, client, (vip, port), flags))
+    }
+
+    /// A packet from a real server to the client of a connection.
+    fn answer(&mut self, model: &Model) -> Option<Packet> {
+        let flags = *self.dice.pick(&FLAGS);
+        let client = self.client(self.dice.0 & 1 == 0);
+        let (protocol, client, from) = model.some_connection(client)?;
+        let proto = if protocol == 6 { Proto::Tcp } else { Proto::Udp };
+        Some(Packet::from_real(proto, from, client, flags))
     }
 
     fn service<'s>(&mut self, site: &'s Site) -> Option<&'s Service> {
@@ -122,15 +179,13 @@ impl Traffic {
     }
 
     fn of_real(&mut self, site: &Site, model: &Model) -> (PortId, Vec<u8>) {
+        if !self.dice.once_in(6)
+            && let Some(answer) = self.answer(model)
+        {
+            return self.dress(answer);
+        }
         let flags = *self.dice.pick(&FLAGS);
         let proto = *self.dice.pick(&[Proto::Tcp, Proto::Tcp, Proto::Udp]);
-        let client = self.client(self.dice.0 & 1 == 0);
-        if let Some((protocol, client, from)) = model.some_connection(client)
-            && !self.dice.once_in(6)
-        {
-            let proto = if protocol == 6 { Proto::Tcp } else { Proto::Udp };
-            return self.dress(Packet::from_real(proto, from, client, flags));
-        }
         // Anybody's: a real server's own business, most of the time.
         let destinations: Vec<_> = site.services.iter().flat_map(|s| &s.destinations).collect();
         if destinations.is_empty() {

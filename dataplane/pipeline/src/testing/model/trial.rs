@@ -4,9 +4,7 @@ use super::outcome::{Leaving, hex};
 use super::traffic::{Dice, Traffic};
 use super::wire::{Direct, Wire};
 use super::{Model, Outcomes, world};
-use crate::counters;
 use crate::pipeline::{Resolve, Settings, Shared};
-use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::testing::{Lab, Site};
 use crate::time::Time;
@@ -218,7 +216,7 @@ impl Bench {
         self.model.wait_until(self.now);
         if let Some(site) = &step.site {
             // What is due by now is so by the timeouts until now.
-            self.expire(Expiry::AtOnce);
+            self.expire(Expiry::AtOnce)?;
             // Ids that were dealt out stay so, whatever else changes.
             let mut site = Site::clone(site);
             site.keep_ids(&self.site);
@@ -226,19 +224,27 @@ impl Bench {
             self.model.configure(&site);
             self.site = site;
         }
-        self.expire(self.expiry);
+        self.expire(self.expiry)?;
         self.burst(step)?;
         self.check_counts()
     }
 
-    fn expire(&mut self, expiry: Expiry) {
-        for lab in &mut self.labs {
+    fn expire(&mut self, expiry: Expiry) -> Result<(), String> {
+        for (worker, lab) in self.labs.iter_mut().enumerate() {
             lab.now = self.now;
             match expiry {
-                Expiry::AtOnce => lab.expire(&self.snapshot),
-                Expiry::BySweep => drop(lab.tick(&self.snapshot)),
+                Expiry::AtOnce => {
+                    lab.expire(&self.snapshot);
+                    self.model.overdue(worker, self.now);
+                }
+                Expiry::BySweep => {
+                    let drained = lab.tick(&self.snapshot);
+                    let (sent, passed) = (drained.sent.into(), drained.passed.into());
+                    self.model.tend((worker, self.now), &mut Leaving { sent, passed })?;
+                }
             }
         }
+        Ok(())
     }
 
     fn burst(&mut self, step: &Step) -> Result<(), String> {
@@ -258,6 +264,7 @@ impl Bench {
         if verdicts.len() != arrived.len() {
             return Err(format!("{} verdicts for {} frames", verdicts.len(), arrived.len()));
         }
+        self.model.tend((step.worker, self.now), &mut leaving)?;
         for ((port, frame), verdict) in arrived.iter().zip(&verdicts) {
             self.model
                 .judge((step.worker, self.now), (*port, frame), verdict, &mut leaving)
@@ -300,8 +307,6 @@ impl Bench {
         for (slot, n) in self.labs.iter().flat_map(Lab::counters) {
             *counted.entry(slot).or_insert(0) += n;
         }
-        // What becomes of packets that wait is counted later, if at all.
-        counted.remove(&counters::reason(Reason::Unresolved));
         self.model.check_counters(&counted)
     }
 }

@@ -6,6 +6,7 @@ use crate::snapshot::{Health, Intent, Limits, Method, OnRemoval, Ports, Schedule
 use crate::testing::site::{Destination, Service, Site, real, real6, vip, vip6};
 use crate::time::Seconds;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tunnel::Encapsulation;
 use std::net::IpAddr;
 
 const SCHEDULERS: [SchedulerKind; 14] = [
@@ -23,6 +24,15 @@ const SCHEDULERS: [SchedulerKind; 14] = [
     SchedulerKind::First,
     SchedulerKind::Twos,
     SchedulerKind::Source,
+];
+
+const TUNNELS: [Encapsulation; 6] = [
+    Encapsulation::Ipip,
+    Encapsulation::Ipip,
+    Encapsulation::Gre { checksum: false },
+    Encapsulation::Gre { checksum: true },
+    Encapsulation::Gue { port: 6080, checksum: true },
+    Encapsulation::Gue { port: 6081, checksum: false },
 ];
 
 /// A site with some services.
@@ -70,6 +80,7 @@ fn add_destination(site: &mut Site, dice: &mut Dice, index: usize, method: Metho
     if method == Method::Tunnel && dice.once_in(3) {
         d.addr = if vip.is_ipv4() { real6(n).into() } else { real(n).into() };
     }
+    d.encapsulation = *dice.pick(&TUNNELS);
     d.port = match (method, ports) {
         (Method::Nat, Ports::One(_)) => d.port,
         // Under a range, to one port or each to its own.
