@@ -328,6 +328,18 @@ fn answers(socket: &Path) -> bool {
     ask().is_ok_and(|length| length > 0)
 }
 
+/// A program of ours beside `sheaved`.
+///
+/// # Errors
+/// When it is not built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = binaries()?.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::new(format!("{}: not there: build it: cargo build -p {name}", path.display())))
+}
+
 /// The directory with `sheaved` and `sheave`: that of the running program, or above it for a test (`target/X/deps`).
 fn binaries() -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(Error::about("path of the running program"))?;

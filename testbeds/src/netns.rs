@@ -115,6 +115,19 @@ impl Netns {
             .map_err(|e| Error::new(format!("{}: sysctl {name}={value}: {e}", self.name)))
     }
 
+    /// A counter of its TCP, as in `/proc/net/netstat`.
+    ///
+    /// # Errors
+    /// When the kernel has no such counter.
+    pub fn tcp_counter(&self, name: &str) -> Result<u64> {
+        let path = "/proc/thread-self/net/netstat";
+        let text = self.enter(|| fs::read_to_string(path))?.map_err(Error::about(path))?;
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
+        let (names, values) = (lines.next().into_iter().flatten(), lines.next().into_iter().flatten());
+        let value = names.zip(values).find(|(other, _)| *other == name).and_then(|(_, n)| n.parse().ok());
+        value.ok_or_else(|| Error::new(format!("{}: {name}: no such counter of TCP", self.name)))
+    }
+
     /// Runs `work` on a thread that is in the namespace, and returns what it returns. A socket that it opens stays in
     /// the namespace wherever it is used.
     ///

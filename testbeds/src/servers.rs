@@ -1,12 +1,12 @@
-//! Servers on the real servers, and on the director host itself: nginx, a UDP echo, a TCP greeter.
+//! Servers on the real servers, and on the director host itself: nginx, a UDP echo, a TCP greeter, a TCP sink.
 //!
 //! nginx is a process with its own configuration, port and log; the small ones are threads of this process in the
 //! namespace of their host. Each stops when dropped.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -19,6 +19,12 @@ use crate::{Error, Lab, Netns, Process, Real, Result};
 
 /// The size of the file for download tests.
 pub const BIG_FILE: usize = 50 * 1000 * 1000;
+
+/// Bytes of noise that are made at once; every length is a multiple of it.
+const CHUNK: usize = 10_000;
+
+/// How long an upload may stand still.
+const UPLOAD: Duration = Duration::from_secs(30);
 
 /// How often a waiting server thread looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -124,17 +130,21 @@ pub fn make_big_file(lab: &Lab) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Bytes without a pattern that a misplaced or repeated segment could hide in (xorshift64).
 fn write_noise(path: &PathBuf) -> io::Result<()> {
-    let mut file = io::BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut file = File::create(path)?;
+    noise().take(BIG_FILE / CHUNK).try_for_each(|chunk| file.write_all(&chunk))
+}
+
+/// Bytes without a pattern that a misplaced or repeated segment could hide in (xorshift64), always the same.
+fn noise() -> impl Iterator<Item = Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..BIG_FILE / 8 {
+    let mut number = move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        file.write_all(&state.to_le_bytes())?;
-    }
-    file.flush()
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(move || (0..CHUNK / 8).flat_map(|_| number()).collect())
 }
 
 fn files(lab: &Lab) -> Result<PathBuf> {
@@ -194,16 +204,103 @@ pub fn udp_echo(netns: &Netns, name: &str, address: SocketAddr) -> Result<Server
 /// # Errors
 /// When the address is taken, or not the host's.
 pub fn tcp_greeter(netns: &Netns, name: &str, address: SocketAddr) -> Result<ServerThread> {
-    let object = format!("tcp greeter {name} at {address}");
+    let greeting = format!("{name}\n");
+    tcp_server(netns, &format!("tcp greeter {name}"), address, move |mut stream| {
+        // A client that is gone is no concern of a greeter.
+        let _ = stream.write_all(greeting.as_bytes());
+    })
+}
+
+/// Starts a TCP server at `address` that reads until the client has no more to say, one client after the other, and
+/// answers with the [`Digest`] of it.
+///
+/// # Errors
+/// When the address is taken, or not the host's.
+pub fn tcp_sink(netns: &Netns, name: &str, address: SocketAddr) -> Result<ServerThread> {
+    tcp_server(netns, &format!("tcp sink {name}"), address, |mut stream| {
+        let mut digest = Digest::default();
+        // Of a client that is gone the digest is wrong, which the client sees.
+        let _ = io::copy(&mut stream, &mut digest);
+        let _ = stream.write_all(digest.to_string().as_bytes());
+    })
+}
+
+fn tcp_server(
+    netns: &Netns,
+    object: &str,
+    address: SocketAddr,
+    serve: impl Fn(TcpStream) + Send + 'static,
+) -> Result<ServerThread> {
+    let object = format!("{object} at {address}");
     let listener = netns.enter(|| TcpListener::bind(address))?.map_err(Error::about(&object))?;
     listener.set_nonblocking(true).map_err(Error::about(&object))?;
-    let greeting = format!("{name}\n");
     Ok(ServerThread::start(netns, move |stopped| {
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-            while let Ok((mut stream, _)) = listener.accept() {
-                // A client that is gone is no concern of a greeter.
-                let _ = stream.write_all(greeting.as_bytes());
+            while let Ok((stream, _)) = listener.accept() {
+                let quiet = stream.set_nonblocking(false).and(stream.set_read_timeout(Some(START)));
+                if quiet.is_ok() {
+                    serve(stream);
+                }
             }
         }
     }))
+}
+
+/// How many bytes there were, and a hash of them in their order (FNV-1a).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    length: u64,
+    hash: u64,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self { length: 0, hash: 0xcbf2_9ce4_8422_2325 }
+    }
+}
+
+impl Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:016x}", self.length, self.hash)
+    }
+}
+
+/// Sends `length` bytes to the [`tcp_sink`] at `target`.
+///
+/// # Errors
+/// When the connection fails, or something else arrived than was sent.
+pub fn upload(netns: &Netns, target: SocketAddr, length: usize) -> Result<()> {
+    let send = || {
+        let mut stream = TcpStream::connect_timeout(&target, START)?;
+        stream.set_read_timeout(Some(UPLOAD))?;
+        stream.set_write_timeout(Some(UPLOAD))?;
+        let mut sent = Digest::default();
+        for chunk in noise().take(length / CHUNK) {
+            sent.write_all(&chunk)?;
+            stream.write_all(&chunk)?;
+        }
+        stream.shutdown(Shutdown::Write)?;
+        let mut received = String::new();
+        stream.read_to_string(&mut received)?;
+        Ok::<_, io::Error>((sent.to_string(), received))
+    };
+    let (sent, received) = netns.enter(send)?.map_err(Error::about(format!("upload to {target}")))?;
+    if sent == received {
+        return Ok(());
+    }
+    Err(Error::new(format!("upload to {target}: {sent} was sent and {received} arrived")))
 }

@@ -89,6 +89,10 @@ fn two_workers_serve_as_one(method: Method, outside_queues: u8, inside_queues: u
     for tally in [close.finish(), keep.finish()] {
         assert_eq!(tally.failed, 0, "{:#?}", tally.failures);
     }
+    // Neither side has seen a segment that came before one that was sent before it.
+    for host in std::iter::once(&bed.lab.client).chain(bed.lab.reals.iter().map(|real| &real.netns)) {
+        assert_eq!(host.tcp_counter("TCPOFOQueue").expect("a counter"), 0, "{}", host.label());
+    }
     let report = bed.director.json(&["workers"]).expect("workers");
     let workers = report["workers"].as_array().expect("a list");
     let packets: Vec<_> = workers.iter().map(|worker| worker["packets"].as_u64().unwrap_or(0)).collect();

@@ -49,8 +49,8 @@ pub fn forward(
 ) -> io::Result<u64> {
     let umem = Umem::new(FRAMES, 1, FrameSize::B2048)?;
     let mut pool = umem.take_pool(PoolId(0), 0).ok_or_else(|| io::Error::other("pool: taken already"))?;
-    let (first, first_take) = open(umem, &ways[0].from, 0, true)?;
-    let (second, second_take) = open(umem, &ways[1].from, 1, true)?;
+    let (first, first_take) = open(umem, (&ways[0].from, 0), 0, true)?;
+    let (second, second_take) = open(umem, (&ways[1].from, 0), 1, true)?;
     pin(options.core);
     let mut set = PortSet::new()?;
     set.set(first.wait_fd().into_iter().chain(second.wait_fd()));

@@ -132,6 +132,9 @@ struct SendArgs {
     /// Send through an AF_XDP socket instead of live frames
     #[arg(long)]
     af_xdp: bool,
+    /// Send through so many queues of the interface, each flow through one of them
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "af_xdp")]
+    queues: u32,
     /// Stay on this processor
     #[arg(long)]
     core: Option<usize>,
@@ -284,8 +287,9 @@ fn send(args: &SendArgs) -> io::Result<bool> {
     let show = |sent: Sent| line.show(&format!("{} packets, {:.3} Mpps", sent.packets, sent.rate / 1e6));
     let sent = if args.af_xdp {
         pin(args.core);
-        let mut station = Station::open(&args.interface, false)?;
-        send_af_xdp(&stream, &mut station, args.rate, until, show)?
+        let station = |queue| Station::on(&args.interface, queue, false);
+        let mut stations = (0..args.queues).map(station).collect::<io::Result<Vec<_>>>()?;
+        send_af_xdp(&stream, &mut stations, args.rate, until, show)?
     } else {
         LiveSender::new(Arc::new(stream), &args.interface)?.send(args.rate, until, args.core, show)?
     };

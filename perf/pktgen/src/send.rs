@@ -166,17 +166,21 @@ pub fn pin(core: Option<usize>) {
     }
 }
 
-/// Sends through an AF_XDP socket on queue 0 of an interface, which works on every kernel that has AF_XDP.
+/// Sends through AF_XDP sockets, which works on every kernel that has AF_XDP. All packets of a flow go through the same
+/// one of the stations.
 ///
 /// # Errors
-/// When no socket can be had there.
+/// Without a station.
 pub fn send_af_xdp(
     stream: &Stream,
-    station: &mut Station,
+    stations: &mut [Station],
     rate: f64,
     until: Until,
     mut look: impl FnMut(Sent),
 ) -> io::Result<Sent> {
+    if stations.is_empty() {
+        return Err(io::Error::other("send: through no queue: use one at least"));
+    }
     let start = clock::now();
     let (mut packets, mut bytes, mut late) = (0u64, 0u64, 0u64);
     let (mut round, mut position) = (0u32, 0usize);
@@ -202,7 +206,9 @@ pub fn send_af_xdp(
         let mut burst = 0;
         while burst < due.min(left) {
             let time = clock::monotonic();
-            let made = station.make(|buffer| {
+            let flow = stream.round()[position].flow as usize;
+            let at = flow % stations.len();
+            let made = stations[at].make(|buffer| {
                 let length = stream.write(round, position, time, buffer);
                 bytes += length as u64;
                 length
@@ -220,8 +226,8 @@ pub fn send_af_xdp(
             packets += burst;
             last = start.elapsed();
         }
-        station.flush();
+        stations.iter_mut().for_each(Station::flush);
     }
-    station.drain();
+    stations.iter_mut().for_each(Station::drain);
     Ok(Sent::new(packets, bytes, late, last.as_secs_f64()))
 }

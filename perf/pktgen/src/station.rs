@@ -1,4 +1,4 @@
-//! A place on a network: one AF_XDP socket on queue 0 of an interface, with frames of its own.
+//! A place on a network: one AF_XDP socket on a queue of an interface, with frames of its own.
 
 use sheave_frame::{BURST, Burst, Frame, FramePool, PoolId, Port, PortId};
 use sheave_io::lab::TakeAll;
@@ -22,13 +22,14 @@ pub struct Station {
     take: Option<TakeAll>,
 }
 
-/// Opens a socket on queue 0 of an interface of this network namespace, and gives it all that arrives there.
+/// Opens a socket on a queue of an interface of this network namespace, and gives it all that arrives there if it
+/// `receives`.
 ///
 /// # Errors
 /// Without the privilege, or when the interface cannot.
 pub fn open(
     umem: Umem,
-    interface: &str,
+    (interface, queue): (&str, u32),
     number: u16,
     receives: bool,
 ) -> io::Result<(AfXdpPort, Option<TakeAll>)> {
@@ -36,7 +37,7 @@ pub fn open(
     let config = AfXdpConfig {
         name: interface.to_owned(),
         ifindex: sheave_io::ifindex(interface)?,
-        queue: 0,
+        queue,
         port: PortId(number),
         wish: ModeWish::Auto,
         attached: take.as_ref().map_or(XdpMode::Native, TakeAll::mode),
@@ -44,7 +45,7 @@ pub fn open(
     };
     let port = AfXdpPort::open(umem, &config).map_err(io::Error::other)?;
     if let Some(take) = &mut take {
-        take.set_socket(0, port.fd())?;
+        take.set_socket(queue, port.fd())?;
     }
     Ok((port, take))
 }
@@ -59,14 +60,22 @@ pub fn with_faults(port: AfXdpPort, faults: Option<(FaultRates, u64)>) -> Box<dy
 }
 
 impl Station {
-    /// Opens one on an interface of this network namespace.
+    /// Opens one on queue 0 of an interface of this network namespace.
     ///
     /// # Errors
     /// Without the privilege, or when the interface cannot.
     pub fn open(interface: &str, receives: bool) -> io::Result<Station> {
+        Station::on(interface, 0, receives)
+    }
+
+    /// Opens one on any queue.
+    ///
+    /// # Errors
+    /// Likewise, or when there is no such queue.
+    pub fn on(interface: &str, queue: u32, receives: bool) -> io::Result<Station> {
         let umem = Umem::new(FRAMES, 1, FrameSize::B2048)?;
         let pool = umem.take_pool(PoolId(0), 0).ok_or_else(|| io::Error::other("pool: taken already"))?;
-        let (port, take) = open(umem, interface, 0, receives)?;
+        let (port, take) = open(umem, (interface, queue), 0, receives)?;
         let mut set = PortSet::new()?;
         set.set(port.wait_fd());
         Ok(Station { port: Some(Box::new(port)), pool, out: Burst::with_capacity(BURST), set, take })

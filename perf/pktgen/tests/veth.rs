@@ -94,8 +94,8 @@ impl Bench {
                 if live {
                     LiveSender::new(stream, "g0")?.send(50_000.0, until, None, |_| ())
                 } else {
-                    let mut station = Station::open("g0", false)?;
-                    send_af_xdp(&stream, &mut station, 50_000.0, until, |_| ())
+                    let mut stations = [Station::open("g0", false)?];
+                    send_af_xdp(&stream, &mut stations, 50_000.0, until, |_| ())
                 }
             });
             while !sender.is_finished() {
