@@ -14,5 +14,5 @@ mod packets;
 mod rig;
 
 pub use outcome::{Better, Outcome};
-pub use packets::Packets;
+pub use packets::{Packets, Sizes};
 pub use rig::{CHUNK, Rig, Setup};

@@ -1,11 +1,13 @@
 //! A worker's hands around a pipeline, without the worker.
 
-use crate::packets::Packets;
+use crate::packets::{Packets, Sizes};
 use sheave_frame::Burst;
 use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Site, vip, vip6};
 use sheave_pipeline::{Resolve, Settings, Shared, Snapshot, VerdictKind};
+use sheave_proto::wire::checksum::checksum;
 use sheave_proto::wire::flow::Proto;
+use sheave_table::Reader;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -29,8 +31,10 @@ const DATA: &[u8] = b"ten bytes!";
 pub struct Setup {
     /// Forwarding method.
     pub method: Method,
-    /// Flows, a power of two. None of them is open at first.
+    /// Flows, a multiple of [`CHUNK`]. None of them is open at first.
     pub flows: u32,
+    /// How long packets with data are.
+    pub sizes: Sizes,
     /// Whether clients, VIP and real servers are of IPv6.
     pub v6: bool,
     /// Real servers behind the service.
@@ -43,7 +47,7 @@ impl Setup {
     /// IPv4, with a table that the flows fill as a well-measured one.
     #[must_use]
     pub fn new(method: Method, flows: u32) -> Setup {
-        Setup { method, flows, v6: false, reals: REALS, connections: u64::from(flows) }
+        Setup { method, flows, sizes: Sizes::Small, v6: false, reals: REALS, connections: u64::from(flows) }
     }
 }
 
@@ -51,9 +55,11 @@ impl Setup {
 #[derive(Debug)]
 pub struct Rig {
     lab: Lab,
+    site: Site,
     snapshot: Snapshot,
     method: Method,
     flows: u32,
+    sizes: Sizes,
     v6: bool,
     /// The first flow: workers that share tables have flows of their own.
     first: u32,
@@ -63,7 +69,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A rig with room for `flows` flows, a power of two. None of them is open.
+    /// A rig with room for `flows` flows, a multiple of [`CHUNK`]. None of them is open.
     #[must_use]
     pub fn new(method: Method, flows: u32) -> Rig {
         Rig::of(&Setup::new(method, flows))
@@ -72,7 +78,7 @@ impl Rig {
     /// A rig as `setup` says.
     ///
     /// # Panics
-    /// When its flows are not a power of two from [`CHUNK`] on.
+    /// When its flows are not a multiple of [`CHUNK`].
     #[must_use]
     pub fn of(setup: &Setup) -> Rig {
         let shared = Arc::new(Shared::on_heap(setup.connections, SEED));
@@ -85,8 +91,8 @@ impl Rig {
     /// As [`Rig::of`].
     #[must_use]
     pub fn over(setup: &Setup, shared: Arc<Shared>, worker: usize, workers: usize) -> Rig {
-        let Setup { method, flows, v6, reals, .. } = *setup;
-        assert!(flows.is_power_of_two() && flows as usize >= CHUNK, "a power of two from {CHUNK} on");
+        let Setup { method, flows, sizes, v6, reals, .. } = *setup;
+        assert!(flows != 0 && (flows as usize).is_multiple_of(CHUNK), "a multiple of {CHUNK}");
         let frames = u32::try_from(2 * CHUNK).expect("a small number");
         let mut site =
             if v6 { Site::with_v6(Proto::Tcp, method, reals) } else { Site::with(Proto::Tcp, method, reals) };
@@ -94,8 +100,10 @@ impl Rig {
         Rig {
             lab: Lab::over(shared, settings, frames),
             snapshot: site.snapshot(),
+            site,
             method,
             flows,
+            sizes,
             v6,
             first: u32::try_from(worker).expect("few") * flows,
             ready: Burst::with_capacity(CHUNK),
@@ -123,12 +131,25 @@ impl Rig {
                 let real = (self.last_sent_to(), NAT_REAL_PORT);
                 let reply = |flags| Packet::from_real(Proto::Tcp, real, client, flags);
                 self.handle(&reply(SYN | ACK));
-                replies.push(&reply(ACK).payload(DATA).bytes());
+                replies.push(&self.sized(reply(ACK), flow).bytes());
             }
             self.handle(&self.to_vip(client, ACK));
             self.give_back();
         }
-        (self.client_packets(ACK, DATA), replies)
+        let mut data = Packets::new(CLIENT_SIDE);
+        for flow in 0..self.flows {
+            data.push(&self.sized(self.to_vip(self.client(flow), ACK), flow).bytes());
+        }
+        (data, replies)
+    }
+
+    /// A flow's packet with as much data as it is to have.
+    fn sized(&self, packet: Packet, flow: u32) -> Packet {
+        let headers = if self.v6 { 74 } else { 54 };
+        // What fits on its way: the outer header of a tunnel needs room, too.
+        let largest = if self.method == Method::Tunnel { 1474 } else { 1514 };
+        let data = self.sizes.of(flow).min(largest).saturating_sub(headers).max(DATA.len());
+        packet.payload(&vec![b'd'; data])
     }
 
     /// Receives a chunk of frames: not part of what is measured.
@@ -136,11 +157,9 @@ impl Rig {
     /// # Panics
     /// When the last chunk has not been processed.
     pub fn receive(&mut self, packets: &mut Packets) {
-        let port = packets.port();
         for _ in 0..CHUNK {
             let mut frame = self.lab.pool.alloc().expect("a chunk has been given back");
-            frame.fill(packets.next()).expect("a frame has room");
-            frame.set_ingress(port);
+            packets.next_into(&mut frame);
             self.ready.push(frame).expect("the last chunk is processed");
         }
     }
@@ -156,6 +175,60 @@ impl Rig {
             self.process_burst();
             self.give_back();
         }
+    }
+
+    /// Processes one burst under the snapshot that is published by now; says whether more is received. What a turn of a
+    /// worker does, beside its ports.
+    pub fn turn(&mut self, reader: &mut Reader<Snapshot>, burst: usize) -> bool {
+        for frame in std::iter::from_fn(|| self.ready.pop()).take(burst) {
+            self.burst.push(frame).expect("not more than a burst");
+        }
+        let pin = reader.pin();
+        let lab = &mut self.lab;
+        lab.pipeline.process(lab.now, &pin, &mut self.burst, &mut lab.pool, &mut lab.out);
+        drop(pin);
+        self.give_back();
+        !self.ready.is_empty()
+    }
+
+    /// What its snapshot was made of.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// From now on as many new connections get an entry, in a second and without being established.
+    pub fn bound(&mut self, new_connections: u32, half_open: u64) {
+        (self.site.new_connections, self.site.half_open) = (new_connections, half_open);
+        self.snapshot = self.site.snapshot();
+    }
+
+    /// Receives a chunk of SYNs, each of another client than all before it: from number `first` on.
+    ///
+    /// # Panics
+    /// When the last chunk has not been processed.
+    pub fn receive_strangers(&mut self, first: u32) {
+        let pattern = self.to_vip((Ipv4Addr::new(11, 0, 0, 0).into(), 0), SYN).bytes();
+        for n in (first..).take(CHUNK) {
+            let mut frame = self.lab.pool.alloc().expect("a chunk has been given back");
+            frame.fill(&pattern).expect("a frame has room");
+            frame.set_ingress(CLIENT_SIDE);
+            let bytes = frame.bytes_mut();
+            let address = 0x0b00_0000 + (n >> 14);
+            let port = 1024 + u16::try_from(n & 0x3fff).expect("14 bits");
+            bytes[26..30].copy_from_slice(&address.to_be_bytes());
+            bytes[34..36].copy_from_slice(&port.to_be_bytes());
+            bytes[24..26].fill(0);
+            let sum = checksum(&bytes[14..34]);
+            bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+            self.ready.push(frame).expect("the last chunk is processed");
+        }
+    }
+
+    /// Lets time pass, with a worker's work that no packet causes.
+    pub fn pass(&mut self, nanoseconds: u64) {
+        self.lab.now = self.lab.now.after(nanoseconds);
+        self.lab.tick(&self.snapshot);
     }
 
     /// Lets all connections expire: not part of what is measured.

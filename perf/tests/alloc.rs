@@ -1,15 +1,15 @@
 //! No packet costs an allocation.
 
 use allocation_counter::measure;
-use sheave_perf::{CHUNK, Rig};
+use sheave_perf::{CHUNK, Rig, Setup, Sizes};
 use sheave_pipeline::snapshot::Method;
 
 const METHODS: [Method; 3] = [Method::Nat, Method::DirectRoute, Method::Tunnel];
 
 #[test]
 fn forwarding_an_established_flow_allocates_nothing() {
-    for method in METHODS {
-        let mut rig = Rig::new(method, 1024);
+    for (method, v6) in METHODS.into_iter().flat_map(|method| [(method, false), (method, true)]) {
+        let mut rig = Rig::of(&Setup { v6, sizes: Sizes::Imix, ..Setup::new(method, 1024) });
         let (data, replies) = rig.establish();
         for mut packets in std::iter::once(data).chain(replies) {
             for burst in [1, 32, 64] {
@@ -17,7 +17,7 @@ fn forwarding_an_established_flow_allocates_nothing() {
                 let before = rig.forwarded();
                 let found = measure(|| rig.process(burst));
                 assert_eq!(rig.forwarded() - before, CHUNK as u64);
-                assert_eq!(found.count_total, 0, "{method:?}, bursts of {burst}: {found:?}");
+                assert_eq!(found.count_total, 0, "{method:?}, IPv6 {v6}, bursts of {burst}: {found:?}");
             }
         }
     }
@@ -25,13 +25,13 @@ fn forwarding_an_established_flow_allocates_nothing() {
 
 #[test]
 fn opening_a_connection_allocates_nothing() {
-    for method in METHODS {
-        let mut rig = Rig::new(method, 1024);
+    for (method, v6) in METHODS.into_iter().flat_map(|method| [(method, false), (method, true)]) {
+        let mut rig = Rig::of(&Setup { v6, ..Setup::new(method, 1024) });
         let mut syns = rig.syns();
         rig.receive(&mut syns);
         let found = measure(|| rig.process(64));
         assert_eq!(rig.forwarded(), CHUNK as u64);
-        assert_eq!(found.count_total, 0, "{method:?}: {found:?}");
+        assert_eq!(found.count_total, 0, "{method:?}, IPv6 {v6}: {found:?}");
     }
 }
 
