@@ -11,8 +11,8 @@ ifneq ($(SUDO),)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
-BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make
-LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping bpftool procps vsftpd keepalived
+BUILD_PACKAGES := clang llvm libc6-dev linux-libc-dev gcc make valgrind
+LAB_PACKAGES   := iproute2 ethtool nginx-light curl tcpdump tshark iputils-ping traceroute bpftool procps vsftpd keepalived
 PERF_PACKAGES  := nftables haproxy nginx-light libnginx-mod-stream dpdk dpdk-dev librte-net-af-xdp23 fonts-dejavu-core
 VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm xz-utils
 PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
@@ -78,9 +78,15 @@ unit: ## unit, property, golden and corpus tests: no root needed but for the AF_
 loom: ## every interleaving of the lock-free tables, rings and publication
 	RUSTFLAGS="--cfg loom" $(CARGO) test --target-dir $(TARGET)/loom --release -q -p sheave-table --lib loom
 
+.PHONY: instructions instructions-write
+instructions: deps ## instructions a packet, against perf/instructions.csv (valgrind)
+	$(CARGO) bench -q -p sheave-perf --bench instructions -- check
+instructions-write: deps ## write perf/instructions.csv anew, where a change is meant
+	$(CARGO) bench -q -p sheave-perf --bench instructions -- write
+
 .PHONY: e2e
 e2e: deps ## end to end on AF_XDP in namespaces (root)
-	$(CARGO) build -q -p sheave-director -p sheave-cli -p sheave-testbeds
+	$(CARGO) build -q -p sheave-director -p sheave-cli -p sheave-pktgen -p sheave-testbeds
 	$(CARGO) test -q -p sheave-testbeds -- --test-threads=1
 
 .PHONY: interop
@@ -102,7 +108,7 @@ nightly: ## the packet path against its model, ten million frames without and te
 	$(CARGO) test --release -q -p sheave-worker --test faults -- --ignored --nocapture
 
 .PHONY: bench
-bench: ## time of the packet path in memory (criterion)
+bench: ## time of the packet path in memory, the numbers that have targets, instructions
 	$(CARGO) bench -p sheave-perf
 
 .PHONY: sim
