@@ -78,7 +78,7 @@ fn counter(bed: &Bed, name: &str) -> u64 {
     found["value"].as_u64().expect("a number")
 }
 
-/// Keep-alive connections through a flood, and new ones too where the method gives them a way.
+/// Keep-alive connections through a flood, and new ones too.
 fn goes_on(method: Method) {
     let bed = Bed::start_with(method, Options::default(), "flood = { new-connections = 500 }").expect("bed");
     let connected = bed.keep_alive_load();
@@ -100,6 +100,11 @@ fn goes_on(method: Method) {
         .unwrap_or_else(|error| panic!("{error}\n{}", bed.director.state()));
     let log = bed.director.log();
     assert!(log.contains("flood: new connections"), "{log}");
+}
+
+#[test]
+fn nat_goes_on_through_a_flood() {
+    goes_on(Method::Nat);
 }
 
 #[test]

@@ -120,3 +120,43 @@ fn a_worker_without_a_queue_on_the_way_back_uses_the_others() {
 fn a_worker_without_a_queue_on_the_way_out_uses_the_others() {
     two_workers_serve_as_one(Method::Tun, 4, 1);
 }
+
+/// Which worker has which queues of an interface.
+fn queues_of(bed: &Bed, interface: &str) -> Vec<(u64, u64)> {
+    let report = bed.director.json(&["workers"]).expect("workers");
+    let mut queues = Vec::new();
+    for worker in report["workers"].as_array().expect("a list") {
+        for queue in worker["queues"].as_array().expect("a list") {
+            if queue["interface"] == interface {
+                queues.push((
+                    queue["queue"].as_u64().expect("a number"),
+                    worker["core"].as_u64().expect("a number"),
+                ));
+            }
+        }
+    }
+    queues.sort_unstable();
+    queues
+}
+
+/// Queues go to the workers of the cores that are named for them; another order takes effect with a reload.
+#[test]
+fn queues_go_to_the_cores_that_are_named() {
+    let options = Options { outside_queues: 4, inside_queues: 2, ..Options::default() };
+    let lines = |d0: &str| {
+        format!(
+            "cores = [0, 1]\n[[interface]]\nname = \"d0\"\nqueue-cores = {d0}\n[[interface]]\nname = \"d1\"\n"
+        )
+    };
+    let mut bed = Bed::start_with(Method::Nat, options, &lines("[1, 0, 1]")).expect("bed");
+    assert_eq!(queues_of(&bed, "d0"), [(0, 1), (1, 0), (2, 1), (3, 1)]);
+    serves_again(&bed, "serves with queues as named");
+    let text = std::fs::read_to_string(bed.lab.file("sheaved.toml")).expect("configuration");
+    std::fs::write(bed.lab.file("sheaved.toml"), text.replace("[1, 0, 1]", "[0]")).expect("configuration");
+    bed.director.reload_by_signal().expect("reload");
+    let moved = || queues_of(&bed, "d0") == [(0, 0), (1, 0), (2, 0), (3, 0)];
+    wait_until("queues on the other worker", SOON, moved)
+        .unwrap_or_else(|e| panic!("{e}: {}", bed.director.state()));
+    serves_again(&bed, "serves with queues as named anew");
+    assert_eq!(queues_of(&bed, "d1").len(), 2);
+}

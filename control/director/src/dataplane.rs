@@ -178,6 +178,11 @@ impl Dataplane {
         (0..self.workers.len()).min_by_key(|w| (self.workers[*w].queues, *w)).unwrap_or(0)
     }
 
+    /// The worker on a core.
+    pub(crate) fn worker_on(&self, core: u16) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.handle.core() == usize::from(core))
+    }
+
     /// Gives up a share of a worker's frames for a queue's receiving: the first ones get plenty, later ones less,
     /// and some are always left.
     pub(crate) fn take_share(&mut self, worker: usize) -> u32 {
@@ -259,5 +264,16 @@ impl Worker {
 impl std::fmt::Debug for Dataplane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dataplane").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_has_a_seed_of_its_own() {
+        let seeds = [seed().expect("random"), seed().expect("random")];
+        assert_ne!(seeds[0], seeds[1]);
     }
 }

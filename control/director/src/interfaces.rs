@@ -15,6 +15,17 @@ pub(crate) struct Wanted {
     pub(crate) index: u32,
     pub(crate) wish: ModeWish,
     pub(crate) rx_queues: u32,
+    /// The core whose worker serves queue i is the one at i, counted round; any when there are none.
+    pub(crate) queue_cores: Vec<u16>,
+}
+
+impl Wanted {
+    /// The core whose worker is to serve a queue, if that is said.
+    pub(crate) fn core_of(&self, queue: u32) -> Option<u16> {
+        let count = u32::try_from(self.queue_cores.len()).ok()?;
+        let at = queue.checked_rem(count)?;
+        self.queue_cores.get(usize::try_from(at).ok()?).copied()
+    }
 }
 
 /// An interface that was to be served and cannot be, and why.
@@ -27,15 +38,19 @@ pub(crate) struct Unusable {
 /// Sorts the kernel's interfaces by what the configuration wants of them.
 pub(crate) fn select(view: &View, config: &Config) -> (Vec<Wanted>, Vec<Unusable>) {
     if config.interfaces.is_empty() {
-        let wanted =
-            view.links.values().filter(|link| unnamed(link)).map(|link| want(link, Mode::Auto)).collect();
+        let wanted = view
+            .links
+            .values()
+            .filter(|link| unnamed(link))
+            .map(|link| want(link, Mode::Auto, &[]))
+            .collect();
         return (wanted, Vec::new());
     }
     let (mut wanted, mut unusable) = (Vec::new(), Vec::new());
     for declared in &config.interfaces {
         let link = view.link(&declared.name);
         match link.map_or(Err("there is no such interface"), usable) {
-            Ok(link) => wanted.push(want(link, declared.mode)),
+            Ok(link) => wanted.push(want(link, declared.mode, &declared.queue_cores)),
             Err(why) => unusable.push(Unusable { name: declared.name.clone(), why }),
         }
     }
@@ -62,14 +77,20 @@ fn why_left_out(link: &Link, config: &Config) -> Option<&'static str> {
     }
 }
 
-fn want(link: &Link, mode: Mode) -> Wanted {
+fn want(link: &Link, mode: Mode, queue_cores: &[u16]) -> Wanted {
     let wish = match mode {
         Mode::Auto => ModeWish::Auto,
         Mode::ZeroCopy => ModeWish::ZeroCopy,
         Mode::Copy => ModeWish::Copy,
         Mode::Generic => ModeWish::Generic,
     };
-    Wanted { name: link.name.clone(), index: link.index, wish, rx_queues: link.rx_queues }
+    Wanted {
+        name: link.name.clone(),
+        index: link.index,
+        wish,
+        rx_queues: link.rx_queues,
+        queue_cores: queue_cores.to_vec(),
+    }
 }
 
 /// Whether an interface that was named can be served now.
@@ -176,5 +197,17 @@ mod tests {
                 ("shv-p0", "it is a device of the director's own")
             ]
         );
+    }
+    #[test]
+    fn queues_go_round_the_cores_that_are_named() {
+        let view = view(vec![link(4, "d1", None)]);
+        let cores = |queue_cores: &[u16]| {
+            let interface = Interface { queue_cores: queue_cores.to_vec(), ..Interface::named("d1") };
+            let (wanted, _) = select(&view, &Config { interfaces: vec![interface], ..Config::default() });
+            (0..4).map(|queue| wanted[0].core_of(queue)).collect::<Vec<_>>()
+        };
+        assert_eq!(cores(&[]), [None; 4]);
+        assert_eq!(cores(&[3]), [Some(3); 4]);
+        assert_eq!(cores(&[2, 1, 2]), [Some(2), Some(1), Some(2), Some(2)]);
     }
 }

@@ -58,6 +58,8 @@ enum State {
 pub(crate) struct Interface {
     pub(crate) port: PortId,
     pub(crate) index: u32,
+    /// What it was attached with.
+    queue_cores: Vec<u16>,
     state: State,
     /// Why it is not attached, or not in a better mode.
     why: Option<String>,
@@ -119,8 +121,11 @@ impl Serving {
         for name in names {
             let why = match (wanted.iter().find(|w| w.name == name), unusable.iter().find(|u| u.name == name))
             {
-                (Some(w), _) if self.interfaces[&name].index == w.index => continue,
-                (Some(_), _) => "it came back with another index",
+                (Some(w), _) if self.interfaces[&name].index != w.index => "it came back with another index",
+                (Some(w), _) if self.interfaces[&name].queue_cores != w.queue_cores => {
+                    "its queues go to other workers"
+                }
+                (Some(_), _) => continue,
                 (None, Some(u)) => u.why,
                 (None, None) => "it is gone or down",
             };
@@ -134,7 +139,8 @@ impl Serving {
             } else if let Some(port) = number(&u.name) {
                 let state = State::Waiting { retry: now, pause: FIRST_RETRY };
                 let why = Some(u.why.to_owned());
-                self.interfaces.insert(u.name.clone(), Interface { port, index: 0, state, why });
+                let interface = Interface { port, index: 0, queue_cores: Vec::new(), state, why };
+                self.interfaces.insert(u.name.clone(), interface);
                 news.push(News::Failed { name: u.name.clone(), why: u.why.to_owned() });
             }
         }
@@ -160,8 +166,9 @@ impl Serving {
         if !self.interfaces.contains_key(&wanted.name) {
             let port = number(&wanted.name)?;
             let state = State::Waiting { retry: now, pause: FIRST_RETRY };
-            self.interfaces
-                .insert(wanted.name.clone(), Interface { port, index: wanted.index, state, why: None });
+            let interface =
+                Interface { port, index: wanted.index, queue_cores: Vec::new(), state, why: None };
+            self.interfaces.insert(wanted.name.clone(), interface);
         }
         let interface = self.interfaces.get_mut(&wanted.name)?;
         let State::Waiting { retry, pause } = interface.state else { return None };
@@ -174,6 +181,7 @@ impl Serving {
             Ok(attached) => {
                 let (mode, queues) = (attached.mode(), attached.queues.len());
                 interface.why.clone_from(&attached.fallback);
+                interface.queue_cores.clone_from(&wanted.queue_cores);
                 interface.state = State::Attached(attached);
                 let queues = u32::try_from(queues).unwrap_or(u32::MAX);
                 Some(News::Attached { name: wanted.name.clone(), port: interface.port, mode, queues })
@@ -328,7 +336,7 @@ fn attach(
 }
 
 impl Attaching {
-    /// Opens the socket of one queue for the worker that has the fewest.
+    /// Opens the socket of one queue for the worker of the core that is named for it, or the one that has the fewest.
     fn open(
         &mut self,
         steering: &mut Steering,
@@ -336,7 +344,12 @@ impl Attaching {
         (port, queue): (PortId, u32),
         dataplane: &mut Dataplane,
     ) -> Result<(), String> {
-        let worker = dataplane.next_worker();
+        let worker = match wanted.core_of(queue) {
+            None => dataplane.next_worker(),
+            Some(core) => dataplane.worker_on(core).ok_or_else(|| {
+                format!("core {core} in queue-cores has no worker: name cores of the director's list")
+            })?,
+        };
         let share = dataplane.take_share(worker);
         let config = AfXdpConfig {
             name: wanted.name.clone(),

@@ -60,20 +60,6 @@ fn check_reports_every_error_with_its_line() {
 }
 
 #[test]
-fn check_refuses_what_is_not_supported_yet() {
-    let dir = Dir::new("unsupported");
-    let file = dir.file(
-        "a.toml",
-        "[[service]]\nlisten = \"[2001:db8::1]:80/tcp\"\nsyn-proxy = true\n\n\
-         [[interface]]\nname = \"d0\"\nqueue-cores = [1]\n",
-    );
-    let out = sheaved(&["--config", &file, "--check"]);
-    let lines = text(&out.stderr);
-    assert_eq!(out.status.code(), Some(2));
-    assert_eq!(lines.matches("not supported yet").count(), 2, "{lines}");
-}
-
-#[test]
 fn a_core_that_is_not_there_is_an_invalid_configuration() {
     let dir = Dir::new("cores");
     let file = dir.file("a.toml", "[director]\ncores = [4095]\n");

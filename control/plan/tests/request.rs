@@ -137,7 +137,6 @@ fn what_is_not_there_and_what_is_there_already_have_their_own_codes() {
         ),
         (ErrorCode::Invalid, "service.list", json!({}), "request"),
         (ErrorCode::Invalid, "service.set", json!({"service": "web", "interface": "d9"}), "service web"),
-        (ErrorCode::NotSupported, "service.set", json!({"service": "web", "syn-proxy": true}), "service web"),
         (
             ErrorCode::Invalid,
             "destination.add",

@@ -2,9 +2,10 @@
 //!
 //! Under direct routing and tunnelling a packet needs no entry to find its way: the choice is worked out from the flow
 //! and the pool alone, the same for each of its packets, and an entry is made when the client acknowledges what the real
-//! server has said. Under NAT the way back needs one, so that a connection waits until the flood is over.
+//! server has said. Under NAT the way back needs one: SYNs are answered with cookies ([`crate::proxied`]), the rest waits until
+//! the flood is over.
 
-use crate::connect::{Chosen, too_old};
+use crate::connect::{Chosen, FTP_DATA, too_old};
 use crate::context::Context;
 use crate::counters::{self, Extra};
 use crate::entry::{Entry, Flags, Reply};
@@ -83,17 +84,29 @@ impl<'a> Context<'a> {
     /// have begun without one.
     #[cold]
     pub(crate) fn stray(&mut self, packet: &Packet, served: Served<'a>, reason: Reason) -> Step<'a> {
-        self.tend_flood();
-        let expected = self.own.flood.recent() && reason == Reason::NoEntry && packet.proto == Proto::Tcp;
-        let Some(chosen) = self.stateless(packet, served).ok().filter(|_| expected) else {
+        if reason != Reason::NoEntry || packet.proto != Proto::Tcp || packet.sport == FTP_DATA {
             return Step::Refuse(reason);
-        };
+        }
+        self.tend_flood();
+        if !self.own.flood.recent() && !served.service.syn_proxy {
+            return Step::Refuse(reason);
+        }
+        match self.stateless(packet, served) {
+            // Whether it acknowledges one is seen with the frame at hand.
+            Err(Reason::SynCookie) if packet.flags.contains(TcpFlags::ACK) => {
+                Step::Refuse(Reason::SynProxied)
+            }
+            Err(_) => Step::Refuse(reason),
+            Ok(_) if acknowledges(packet) && self.admits() => self.reserve(packet, served),
+            Ok(chosen) => self.drift(chosen),
+        }
+    }
+
+    /// Whether a connection that began without an entry may have one now.
+    fn admits(&mut self) -> bool {
         let (limits, workers) = (self.limits(), self.own.settings.workers);
         let live = &self.shared.live;
-        if acknowledges(packet) && self.own.flood.admits(self.now, limits, || live.pending(workers)) {
-            return self.reserve(packet, served);
-        }
-        self.drift(chosen)
+        self.own.flood.admits(self.now, limits, || live.pending(workers))
     }
 
     fn drift(&self, chosen: Chosen<'a>) -> Step<'a> {
@@ -103,14 +116,16 @@ impl<'a> Context<'a> {
 
     /// Where a packet goes without an entry.
     fn stateless(&mut self, packet: &Packet, served: Served<'a>) -> Result<Chosen<'a>, Reason> {
+        let cookies = packet.proto == Proto::Tcp && self.snapshot.helper(served.id).is_none();
+        let translated = if cookies { Reason::SynCookie } else { Reason::Flood };
         if self.snapshot.translates(served.id) {
-            return Err(Reason::Flood);
+            return Err(translated);
         }
         let id = self.pick_in_flood(packet, served, &Excluded::none()).ok_or(Reason::NoDestination)?;
         let destination = self.snapshot.destination(id).ok_or(Reason::NoDestination)?;
         let chosen = Chosen { service: served.id, id, destination };
         match destination.method {
-            Method::Nat => Err(Reason::Flood),
+            Method::Nat => Err(translated),
             _ if too_old(packet, chosen) => Err(Reason::TtlExceeded),
             _ => Ok(chosen),
         }

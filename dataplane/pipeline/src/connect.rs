@@ -22,6 +22,7 @@ use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
 use crate::side::{Home, Kind, Record};
 use crate::snapshot::{Destination, Method, SchedulerKind};
+use crate::syn_proxy::{Accepted, Connecting};
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
 use sheave_proto::wire::flow::Proto;
@@ -77,7 +78,7 @@ pub(crate) enum NoReply {
 }
 
 /// Flows from this port are the data connections of active FTP: a connection of their own they never open.
-const FTP_DATA: u16 = 20;
+pub(crate) const FTP_DATA: u16 = 20;
 /// Times that a leftover is cleared out of the way.
 const ATTEMPTS: usize = 3;
 
@@ -99,6 +100,9 @@ impl<'a> Context<'a> {
         }
         if packet.proto == Proto::Udp && self.snapshot.sends_once(served.id) {
             return self.send_once(packet, served);
+        }
+        if served.service.syn_proxy && packet.proto == Proto::Tcp {
+            return Step::Refuse(Reason::SynCookie);
         }
         if self.begins() { self.reserve(packet, served) } else { self.connect_adrift(packet, served) }
     }
@@ -122,6 +126,17 @@ impl<'a> Context<'a> {
 
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
     fn schedule(&mut self, packet: &Packet, served: Served<'a>, reserved: Reserved) -> Step<'a> {
+        self.schedule_for(packet, served, reserved, None)
+    }
+
+    /// The same, of a connection that the SYN proxy makes for a client that it has accepted.
+    pub(crate) fn schedule_for(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        reserved: Reserved,
+        accepted: Option<&Accepted>,
+    ) -> Step<'a> {
         let (chosen, reply, counted) = match self.choose(packet, served, &reserved) {
             Ok(choice) => choice,
             Err(step) => return step,
@@ -131,16 +146,13 @@ impl<'a> Context<'a> {
             entry.flags = entry.flags.with(Flags::CONTROLLED);
         }
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
-        let opening = Opening {
-            key: packet.key,
-            entry,
-            home,
-            record: self.looked_into(packet, chosen).then_some(Record {
-                kind: Kind::Helper,
-                home,
-                words: [0; 3],
-            }),
-        };
+        let helped = self.looked_into(packet, chosen).then_some((Kind::Helper, [0; 3]));
+        let words = accepted.map(|accepted| (Kind::Proxied, Connecting::begin(*accepted, self.tick).words()));
+        let record = words.or(helped).map(|(kind, words)| Record { kind, home, words });
+        if accepted.is_some() {
+            entry.state = State::Tcp(TcpState::SynRecv);
+        }
+        let opening = Opening { key: packet.key, entry, home, record };
         let place = reserved.place();
         let published = self.publish(&opening, reserved, reply);
         if counted && published.is_err() {

@@ -11,6 +11,7 @@ use crate::limiter::Limiter;
 use crate::neighbours::Learned;
 use crate::output::Output;
 use crate::pipeline::{Resolve, Settings, Shared};
+use crate::proxied::Waiting;
 use crate::reason::Reason;
 use crate::scheduler::Rng;
 use crate::snapshot::{NextHop, Snapshot};
@@ -32,6 +33,8 @@ pub(crate) struct Own {
     pub(crate) learned: Learned,
     pub(crate) limiter: Limiter,
     pub(crate) flood: Flood,
+    /// Real servers that have not answered the SYN proxy.
+    pub(crate) waiting: Waiting,
     pub(crate) ident: u16,
     pub(crate) rng: Rng,
     pub(crate) changes: Option<ChangeWriter>,

@@ -107,6 +107,11 @@ impl<'a> Context<'a> {
         let written = match to.destination.method {
             Method::Nat => {
                 let record = self.shared.side.peek(concerned.connection.entry());
+                if let Some(offsets) = record.and_then(|record| record.offsets()) {
+                    let bytes = frame.bytes_mut().get_mut(l3..).unwrap_or_default();
+                    // One that quotes too little of it says nothing of numbers.
+                    let _unchanged = icmp::renumber(bytes, error, offsets.seq.wrapping_neg());
+                }
                 let own = record.and_then(|record| record.real_port()).or(to.destination.port);
                 let port = own.unwrap_or(flow.sport);
                 translate(&mut frame, &packet, error, Towards::Real, (to.destination.addr, port))

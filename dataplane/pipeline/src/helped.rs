@@ -41,7 +41,8 @@ impl Context<'_> {
                 self.send_in(frame, packet, Chosen { destination: &destination, ..to })
             }
             Kind::Helper => self.said_by_client(frame, packet, to, aside),
-            Kind::Proxied | Kind::Template => self.send_in(frame, packet, to),
+            Kind::Proxied => self.proxied_in(frame, packet, to, aside),
+            Kind::Template => self.send_in(frame, packet, to),
         }
     }
 
@@ -144,7 +145,7 @@ impl Context<'_> {
 }
 
 /// The TCP segment of a packet, and as much room behind it, as far as the frame has that.
-fn segment_mut<'f>(frame: &'f mut Frame, packet: &Packet, room: usize) -> Option<&'f mut [u8]> {
+pub(crate) fn segment_mut<'f>(frame: &'f mut Frame, packet: &Packet, room: usize) -> Option<&'f mut [u8]> {
     let end = usize::from(packet.l3) + usize::from(packet.len);
     frame.set_len(end + room).or_else(|_| frame.set_len(end)).ok()?;
     frame.bytes_mut().get_mut(usize::from(packet.l4)..)

@@ -71,7 +71,7 @@ impl<'a> Context<'a> {
             Step::Aside(id, destination, aside) => {
                 self.send_aside(frame, packet, Chosen { service: served.id, id, destination }, aside)
             }
-            Step::Refuse(reason) => self.refuse(frame, packet, reason).of(served.id),
+            Step::Refuse(reason) => self.refuse(frame, packet, served, reason).of(served.id),
             Step::Again => self.look_up(frame, packet, served),
         }
     }
@@ -96,7 +96,7 @@ impl<'a> Context<'a> {
                     let chosen = Chosen { service: served.id, id, destination };
                     return self.send_aside(frame, packet, chosen, aside);
                 }
-                Step::Refuse(reason) => return self.refuse(frame, packet, reason).of(served.id),
+                Step::Refuse(reason) => return self.refuse(frame, packet, served, reason).of(served.id),
                 Step::Again => {}
             }
         }
@@ -132,6 +132,10 @@ impl<'a> Context<'a> {
         let (Some(record), Some(of)) = (connection.entry().record(), connection.record(self.shared)) else {
             return Step::Again;
         };
+        if of.connecting() {
+            // Its state changes with the real server's answer.
+            return Step::Aside(id, destination, Aside { id: record, record: of });
+        }
         match self.follow_to(packet, connection, (id, destination)) {
             Step::To(id, destination) => Step::Aside(id, destination, Aside { id: record, record: of }),
             step => step,
@@ -237,7 +241,7 @@ impl<'a> Context<'a> {
     /// The first packet of a connection that its destination sent back.
     #[cold]
     #[inline(never)]
-    fn first_reply(&self, connection: &Connection) {
+    pub(crate) fn first_reply(&self, connection: &Connection) {
         if let Some(home) = connection.home(self.shared) {
             let live = self.shared.live.destination(home.destination);
             live.response().answered(connection.place.bits(), self.now);
@@ -290,7 +294,7 @@ impl<'a> Context<'a> {
 
     /// Ends a client's packet, with an answer where the reason is one.
     #[cold]
-    fn refuse(&mut self, frame: Frame, packet: &Packet, reason: Reason) -> Verdict {
+    fn refuse(&mut self, frame: Frame, packet: &Packet, served: Served<'a>, reason: Reason) -> Verdict {
         let vip = packet.ip(&frame).map(|ip| ip.dst);
         match reason {
             Reason::TtlExceeded => {
@@ -300,6 +304,8 @@ impl<'a> Context<'a> {
                 self.error(frame, vip, Problem::PortUnreachable, [reason, Reason::NoDestinationQuiet])
             }
             Reason::Reset => self.reset(frame),
+            Reason::SynCookie => self.answer_with_cookie(frame, packet, served),
+            Reason::SynProxied => self.accept_cookie(frame, packet, served),
             _ => self.end(frame, reason),
         }
     }

@@ -61,6 +61,7 @@ mod packet;
 mod parse;
 mod pipeline;
 mod places;
+mod proxied;
 mod quick;
 mod response;
 mod rewrite;

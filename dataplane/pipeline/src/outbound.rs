@@ -72,6 +72,13 @@ impl Context<'_> {
                 Err(reason) => return self.end(frame, reason).of(service).to(id),
             }
         }
+        if aside.kind == Kind::Proxied {
+            let to = (Chosen { service, id, destination }, of.connection);
+            match self.proxied_out(frame, &packet, to, Aside { id: record, record: aside }) {
+                Ok(translated) => frame = translated,
+                Err(verdict) => return verdict,
+            }
+        }
         self.send_out(frame, &packet, of, id)
     }
 

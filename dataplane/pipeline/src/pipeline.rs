@@ -12,12 +12,14 @@ use crate::live::Live;
 use crate::neighbours::Learned;
 use crate::output::Output;
 use crate::parse::{Parsed, parse_any};
+use crate::proxied::Waiting;
 use crate::reason::Reason;
 use crate::scheduler::Rng;
 use crate::side::SideRecords;
 use crate::snapshot::Snapshot;
 use crate::stages::Stages;
 use crate::steady::{Lane, Way};
+use crate::syn_cookie::Cookies;
 use crate::tables::Tables;
 use crate::time::Time;
 use crate::verdict::{Verdict, VerdictKind};
@@ -59,6 +61,8 @@ pub struct Shared {
     pub live: Live,
     /// Datagrams of which fragments are on their way.
     pub datagrams: Datagrams,
+    /// Makes SYN cookies.
+    pub(crate) cookies: Cookies,
 }
 
 impl Shared {
@@ -68,7 +72,9 @@ impl Shared {
         let seed = tables.narrow.hash(&[u64::MAX]).mixed();
         let datagrams = usize::try_from(tables.narrow.buckets()).unwrap_or(usize::MAX).min(DATAGRAMS);
         let datagrams = Datagrams::new(datagrams, seed.into());
-        Shared { tables, side, live: Live::new(), datagrams }
+        let half = |n: u64| u64::from(tables.narrow.hash(&[u64::MAX - n]).mixed());
+        let cookies = Cookies::new([half(1) << 32 | half(2), half(3) << 32 | half(4)]);
+        Shared { tables, side, live: Live::new(), datagrams, cookies }
     }
 
     /// With tables of its own, each for this many connections. Their memory is never given back.
@@ -110,6 +116,7 @@ impl Pipeline {
             learned,
             limiter: Limiter::new(),
             flood: Flood::new(),
+            waiting: Waiting::new(),
             ident: first_ident(&settings),
             rng: Rng::new(settings.seed, settings.worker),
             changes: None,
@@ -177,6 +184,9 @@ impl Pipeline {
         }
         if context.own.flood.recent() {
             context.tend_flood();
+        }
+        if !context.own.waiting.is_empty() {
+            context.tend_proxied();
         }
         self.sweeper.advance(&self.shared, snapshot, now, &mut self.own.changes);
     }

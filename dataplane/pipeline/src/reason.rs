@@ -58,6 +58,8 @@ reasons! {
     FragNeeded          Reply "frag-needed" "too large for the way out and may not be fragmented: told the sender";
     TunnelError         Reply "tunnel-error" "an ICMP error about a packet in a tunnel of ours: told the client what it means to it";
     Reset               Reply "reset" "the connection's destination was removed or failed: reset sent";
+    SynCookie           Reply "syn-cookie" "a SYN answered with a cookie: the real server hears of the client when it has shown that it exists";
+    SynProxied          Reply "syn-proxied" "a packet of a connection that the SYN proxy is making: told the other end what it needs";
     // Handed to the control thread.
     VipConflict         Punt "vip-conflict" "another station claims a VIP";
     // Kept back.
@@ -81,6 +83,7 @@ reasons! {
     TcpTruncated        Drop "tcp-truncated" "TCP header cut short";
     TcpOffset           Drop "tcp-data-offset" "TCP data offset below 5 or beyond the segment";
     TcpFlags            Drop "tcp-flags" "a TCP segment that would open a connection and close it at once (SYN with FIN)";
+    TcpChecksum         Drop "tcp-checksum" "wrong TCP checksum of a packet that the SYN proxy would answer";
     UdpTruncated        Drop "udp-truncated" "UDP header cut short";
     UdpLength           Drop "udp-length" "UDP length below 8 or beyond the packet";
     IcmpTruncated       Drop "icmp-truncated" "ICMP message cut short";
@@ -96,6 +99,9 @@ reasons! {
     FragmentRefused     Drop "fragment-refused" "a fragment of a datagram whose first fragment was dropped or answered";
     Removed             Drop "destination-removed" "the connection's destination was removed or failed, and no reset is sent: by on-removal, or rate limited";
     Flood               Drop "flood" "a new connection that needs an entry, while more begin than the director takes entries for";
+    CookieWrong         Drop "cookie-wrong" "in flood mode: TCP without a connection that acknowledges no SYN cookie of ours";
+    SynProxyWaits       Drop "syn-proxy-waits" "a packet of a connection whose real server has not answered the SYN proxy yet, or not well";
+    SynProxyFull        Drop "syn-proxy-full" "too many connections wait for their real servers' answer to the SYN proxy";
     TableFull           Drop "table-full" "the connection table has no room for a new connection";
     SideRecordsFull     Drop "side-records-full" "no room for what the director must remember of this connection beside its entry";
     EntryBusy           Drop "entry-busy" "another worker is just making this connection's entry";

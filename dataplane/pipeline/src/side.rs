@@ -21,6 +21,8 @@
 use crate::entry::{Entry, Flags};
 use crate::ids::{DestId, Generation};
 use crate::key::Key;
+use crate::seq::Offsets;
+use crate::syn_proxy::Stage;
 use crate::tables::{Place, Tables};
 use sheave_table::{RecordId, Slab};
 
@@ -43,7 +45,7 @@ pub struct Home {
 pub enum Kind {
     /// A connection that others follow from.
     Helper = 1,
-    /// A connection that the SYN proxy has made.
+    /// A connection that the SYN proxy makes or has made. All words: [`Stage`].
     Proxied = 2,
     /// A persistence template. Word 1: how many connections it has.
     Template = 3,
@@ -85,6 +87,20 @@ impl Record {
     /// The real server's port, where it is not the destination's.
     pub fn real_port(&self) -> Option<u16> {
         u16::try_from(self.words[0]).ok().filter(|_| self.kind == Kind::Data)
+    }
+
+    /// Whether it is of a connection whose real server has not answered the SYN proxy.
+    pub(crate) fn connecting(&self) -> bool {
+        let connecting = || matches!(Stage::from_words(self.words), Some(Stage::Connecting(_)));
+        self.kind == Kind::Proxied && connecting()
+    }
+
+    /// How the numbers of its connection differ, if the SYN proxy has made it.
+    pub(crate) fn offsets(&self) -> Option<Offsets> {
+        match Stage::from_words(self.words) {
+            Some(Stage::Open(offsets)) if self.kind == Kind::Proxied => Some(offsets),
+            _ => None,
+        }
     }
 
     fn head(&self) -> u64 {

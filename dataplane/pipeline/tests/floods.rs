@@ -143,7 +143,7 @@ fn a_million_syns_hurt_nobody() {
             assert_eq!(scene.client(client(n), ACK), Ok(*home), "{method:?} {n}");
         }
         match method {
-            Method::Nat => assert_eq!(came["flood"], 1_000_000 - HALF_OPEN),
+            Method::Nat => assert_eq!(came["syn-cookie"], 1_000_000 - HALF_OPEN),
             _ => {
                 assert_eq!((came["forward"], scene.extra(Extra::Adrift)), (1_000_000, 1_000_000 - HALF_OPEN))
             }
@@ -242,8 +242,9 @@ fn nat_needs_entries() {
     let mut scene = Scene::tcp(Method::Nat, 2, 10);
     scene.flood(0..100);
     let entries = scene.entries();
-    assert_eq!(scene.client(client(0), SYN), Err(Reason::Flood));
-    assert_eq!(scene.client(client(0), ACK), Err(Reason::NoEntry));
+    assert_eq!(scene.client(client(0), SYN), Err(Reason::SynCookie));
+    assert_eq!(scene.client(client(0), ACK), Err(Reason::CookieWrong));
+    assert_eq!(scene.client(client(0), Packet::RST), Err(Reason::NoEntry));
     assert_eq!(scene.entries(), entries);
     scene.lab.wait(3);
     assert!(scene.client(client(0), SYN).is_ok());
@@ -256,7 +257,7 @@ fn in_a_mixed_service_the_choice_says_who_needs_an_entry() {
     scene.snapshot = scene.site.snapshot();
     scene.flood(0..100);
     let outcomes: Vec<_> = (0..40).map(|n| scene.client(client(n), SYN)).collect();
-    assert!(outcomes.contains(&Ok(DestId(0))) && outcomes.contains(&Err(Reason::Flood)));
+    assert!(outcomes.contains(&Ok(DestId(0))) && outcomes.contains(&Err(Reason::SynCookie)));
     assert!(!outcomes.contains(&Ok(DestId(1))));
 }
 
@@ -342,4 +343,18 @@ fn in_a_full_table_who_is_not_established_makes_room() {
     scene.lab.expire(&scene.snapshot);
     assert_eq!(scene.entries(), 0, "nothing is left behind");
     assert!((0..4).all(|id| scene.lab.live(DestId(id)) == (0, 0)));
+}
+
+/// The clients of a destination that was removed all speak at once: a thousand of them are told.
+#[test]
+fn resets_are_limited() {
+    let mut scene = Scene::tcp(Method::DirectRoute, 1, 0);
+    for n in 0..1200 {
+        scene.establish(client(n), Method::DirectRoute);
+    }
+    scene.site.services[0].destinations[0].removed = true;
+    scene.snapshot = scene.site.snapshot();
+    let outcomes: Vec<_> = (0..1200).map(|n| scene.client(client(n), ACK)).collect();
+    let count = |reason| outcomes.iter().filter(|outcome| **outcome == Err(reason)).count();
+    assert_eq!((count(Reason::Reset), count(Reason::Removed)), (1000, 200));
 }

@@ -218,6 +218,7 @@ prop_compose! {
 fn tamed(mut config: Config) -> Config {
     let new_connections = config.director.flood.new_connections;
     config.director.flood = Flood { new_connections, ..Flood::default() };
+    // Their cores are not the director's.
     config.interfaces.iter_mut().for_each(|interface| interface.queue_cores.clear());
     for service in &mut config.services {
         let listen = *service.listen();

@@ -70,6 +70,7 @@ impl Compiler {
                 }),
                 mss_clamp: clamp(service.model.mss_clamp),
                 sloppy: service.model.sloppy,
+                syn_proxy: service.model.syn_proxy,
             },
         );
     }

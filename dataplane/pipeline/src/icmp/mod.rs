@@ -24,7 +24,7 @@ mod translate;
 mod tunnel;
 
 pub use error::{Embedded, IcmpError, Unusable, read};
-pub use translate::{Towards, translate};
+pub use translate::{Towards, renumber, translate};
 pub use tunnel::{Answer, Inside, TunnelError};
 
 #[cfg(test)]

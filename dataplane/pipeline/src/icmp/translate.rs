@@ -1,6 +1,7 @@
 //! An ICMP error on its way through a NAT.
 
 use super::error::{IcmpError, Unusable};
+use sheave_proto::wire::checksum::Delta;
 use sheave_proto::wire::flow::Side;
 use sheave_proto::wire::{icmpv4, icmpv6, ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,6 +48,28 @@ pub fn translate(
         _ => None,
     }
     .ok_or(Unusable::QuoteMalformed)
+}
+
+/// Adds to the sequence number of the TCP segment that the error quotes, for a sender that counts otherwise than whoever
+/// the error comes from has seen. The checksum of the message stays right; a quote that ends before stays as it is.
+///
+/// # Errors
+/// [`Unusable`] as [`IcmpError::embedded`]; nothing is changed then.
+pub fn renumber(packet: &mut [u8], error: &IcmpError, add: u32) -> Result<(), Unusable> {
+    let at = error.embedded(packet)?.transport + 4;
+    let message = packet.get_mut(error.message..error.end).ok_or(Unusable::Malformed)?;
+    let offset = at.checked_sub(error.message).ok_or(Unusable::QuoteMalformed)?;
+    let Some(field) = message.get_mut(offset..).and_then(|bytes| bytes.first_chunk_mut::<4>()) else {
+        return Ok(());
+    };
+    let old = u32::from_be_bytes(*field);
+    let new = old.wrapping_add(add);
+    *field = new.to_be_bytes();
+    // Headers are multiples of two bytes long: the number begins at an even offset.
+    let sum =
+        message.get_mut(2..).and_then(|bytes| bytes.first_chunk_mut::<2>()).ok_or(Unusable::Malformed)?;
+    *sum = Delta::NONE.word32(old, new).apply(u16::from_be_bytes(*sum)).to_be_bytes();
+    Ok(())
 }
 
 fn translate_v4(

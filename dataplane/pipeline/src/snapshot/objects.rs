@@ -246,6 +246,8 @@ pub struct Service {
     pub mss_clamp: Clamp,
     /// Whether any TCP packet but a reset opens a connection.
     pub sloppy: bool,
+    /// Whether SYNs are answered with cookies, and the real server hears of who acknowledges one.
+    pub syn_proxy: bool,
 }
 
 /// One (VIP, port, protocol) that a service listens on.

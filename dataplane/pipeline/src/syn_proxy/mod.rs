@@ -162,8 +162,13 @@ impl Connecting {
     /// Begins to connect a client: the connection, and the SYN for the real server.
     #[must_use]
     pub fn new(ends: &Ends, client: Accepted, now: Tick) -> (Connecting, Packet) {
-        let connecting = Connecting { client, tries: 1, sent: now };
+        let connecting = Connecting::begin(client, now);
         (connecting, connecting.syn(ends))
+    }
+
+    /// The connection alone.
+    pub(crate) fn begin(client: Accepted, now: Tick) -> Connecting {
+        Connecting { client, tries: 1, sent: now }
     }
 
     /// A segment from the client. `None` if it is not of this connection, but perhaps of another between the
@@ -255,7 +260,7 @@ impl Connecting {
     }
 
     /// The SYN for the real server: the client's own, as far as it is remembered.
-    fn syn(&self, ends: &Ends) -> Packet {
+    pub(crate) fn syn(&self, ends: &Ends) -> Packet {
         let Accepted { isn, agreed, window, .. } = self.client;
         let options = SynOptions {
             mss: Some(agreed.mss),

@@ -68,7 +68,7 @@ impl Stage {
 }
 
 impl Connecting {
-    fn words(self) -> [u64; 3] {
+    pub(crate) fn words(self) -> [u64; 3] {
         let Connecting { client: Accepted { isn, cookie, agreed, window }, tries, sent } = self;
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         let first = (CONNECTING << KIND_AT)

@@ -87,6 +87,8 @@ pub struct Service {
     pub mss_clamp: Clamp,
     /// Whether any TCP packet but a reset opens a connection.
     pub sloppy: bool,
+    /// Whether SYNs are answered with cookies.
+    pub syn_proxy: bool,
     /// Whether it is gone.
     pub removed: bool,
 }
@@ -220,6 +222,7 @@ impl Site {
             slow_start: Seconds(0),
             mss_clamp: Clamp::Auto,
             sloppy: false,
+            syn_proxy: false,
             removed: false,
         });
         let last = self.services.len() - 1;
@@ -398,6 +401,7 @@ impl Site {
                 slow_start: service.slow_start,
                 mss_clamp: service.mss_clamp,
                 sloppy: service.sloppy,
+                syn_proxy: service.syn_proxy,
             },
         );
         builder.listen(

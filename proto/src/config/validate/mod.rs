@@ -2,11 +2,9 @@
 //!
 //! The same rules hold for the file, the socket and replay. All errors are found in one go; each names the
 //! object, the value and a remedy. Here is what concerns the whole: the director, interfaces, neighbours, routes,
-//! names and listens. [`service`] has the rules of one service, [`later`] the list of what is right but not
-//! carried out yet, which is of the kind `NotSupported`.
+//! names and listens. [`service`] has the rules of one service.
 
 mod helper;
-mod later;
 mod service;
 
 use std::collections::{HashMap, HashSet};
@@ -36,7 +34,6 @@ pub fn validate(config: &Config) -> Vec<ConfigError> {
     for (at, service) in config.services.iter().enumerate() {
         check.service(at, service);
     }
-    check.later(config);
     check.found
 }
 

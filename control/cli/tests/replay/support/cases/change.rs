@@ -78,7 +78,7 @@ fn refused_requests() -> Case {
         .control(1, "service.remove", r#"{"service":"mail"}"#)
         .control(1, "service.add", r#"{"listen":"198.18.0.100:80/tcp"}"#)
         .control(1, "destination.add", r#"{"service":"web","address":"198.19.1.13:81","forward":"dr"}"#)
-        .control(1, "service.set", r#"{"service":"web","syn-proxy":true}"#)
+        .control(1, "service.set", r#"{"service":"web","syn-proxy":true,"forward":"dr"}"#)
         .control(1, "nonsense.do", "{}")
         .control(1, "config.apply", r#"{"toml":"[[service]]\nlisten = 7\nfoo = 1\n"}"#)
         .control(1, "stats.show", "{}")
