@@ -17,7 +17,7 @@ PERF_PACKAGES  := nftables haproxy nginx-light libnginx-mod-stream dpdk dpdk-dev
 VM_PACKAGES    := qemu-system-x86 busybox-static kmod cpio ipvsadm xz-utils
 PACKAGES       := $(BUILD_PACKAGES) $(LAB_PACKAGES)
 FUZZ_SECONDS   ?= 600
-T              ?= wire config api packet_path
+T              ?= wire config api packet_path syn_proxy
 
 ##@ The two commands
 

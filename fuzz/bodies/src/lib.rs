@@ -9,16 +9,23 @@
 mod api;
 mod config;
 mod packet_path;
+mod syn_proxy;
 mod wire;
 
 pub use api::api;
 pub use config::config;
 pub use packet_path::packet_path;
+pub use syn_proxy::syn_proxy;
 pub use wire::wire;
 
 /// A body.
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its body.
-pub const TARGETS: &[(&str, Body)] =
-    &[("api", api), ("config", config), ("packet_path", packet_path), ("wire", wire)];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("api", api),
+    ("config", config),
+    ("packet_path", packet_path),
+    ("syn_proxy", syn_proxy),
+    ("wire", wire),
+];

@@ -13,6 +13,7 @@
 mod cut;
 mod error;
 mod fuzz;
+mod fuzz_proxy;
 mod lab;
 pub mod model;
 mod packet;
@@ -21,6 +22,7 @@ mod site;
 pub use cut::{cut, together};
 pub use error::Error;
 pub use fuzz::{packet_path, packet_path_seeds};
+pub use fuzz_proxy::{syn_proxy, syn_proxy_seeds};
 pub use lab::{Drained, Lab};
 pub use packet::{Packet, Seen, Seen6};
 pub use site::{
