@@ -368,9 +368,15 @@ fn start_sheave(bench: &Bench, which: Contender, job: &Job) -> Result<Process> {
     let (method, port) = (which.method().unwrap_or("nat"), which.real_port());
     let socket = bench.file("control.sock");
     let connections = (job.flows * 5 / 4).max(1 << 16);
+    // All flows of a case begin at once, which is no flood.
+    let flood = if job.flooded {
+        format!("vip-rate = {ADMITTED}, vip-burst = {ADMITTED}")
+    } else {
+        "new-connections = 0".to_owned()
+    };
     let mut text = format!(
         "[director]\nname = \"perf\"\nsocket = \"{}\"\ncores = [{DIRECTOR_CORE}]\nmax-connections = {connections}\n\
-         flood = {{ new-connections = 0 }}\n\n\
+         flood = {{ {flood} }}\n\n\
          [[interface]]\nname = \"d0\"\n\n[[interface]]\nname = \"d1\"\n\n\
          [[service]]\nlisten = \"{}/{}\"\nscheduler = \"rr\"\nforward = \"{method}\"\n",
         socket.display(),
@@ -381,11 +387,6 @@ fn start_sheave(bench: &Bench, which: Contender, job: &Job) -> Result<Process> {
         let _ = write!(text, "\n[[service.destination]]\naddress = \"{}\"\n", job.family.real(number, port));
     }
     if job.flooded {
-        text = text.replacen(
-            "\n\n",
-            &format!("\nflood = {{ vip-rate = {ADMITTED}, vip-burst = {ADMITTED} }}\n\n"),
-            1,
-        );
         let (vip, real) = (SocketAddr::new(job.family.vip().ip(), 81), job.family.real(REALS + 1, 8081));
         let _ = write!(
             text,
