@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
-use sheave_testbeds::wait::wait_until;
+use sheave_testbeds::wait::{pause, wait_until};
 use sheave_testbeds::{Bed, Method, Options, Result, addr};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// SYNs to the VIP's web port as fast as a raw socket sends them, until it is dropped.
+/// SYNs to the VIP's web port, many times what makes a flood and few enough for a shared processor, until it is dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<u64>>>,
@@ -56,12 +56,14 @@ fn send(packets: &[Vec<u8>], stop: &AtomicBool) -> u64 {
     let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("raw socket");
     let to = SocketAddr::from((addr::VIP, 0)).into();
     let mut sent = 0;
-    for packet in packets.iter().cycle() {
+    for burst in packets.chunks(100).cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        // A full queue is as good as full speed.
-        sent += u64::from(raw.send_to(packet, &to).is_ok());
+        for packet in burst {
+            sent += u64::from(raw.send_to(packet, &to).is_ok());
+        }
+        pause(Duration::from_millis(5));
     }
     sent
 }

@@ -59,7 +59,8 @@ fn serves(family: Family) {
         answers.insert(once.ask(After::Close).expect("answer"));
     }
     assert_eq!(answers.len(), 3, "every server has its share");
-    assert!(scene.counter("syn-cookie") >= 33 && scene.counter("syn-proxied") >= 66);
+    // The first ones may have waited for a neighbour.
+    assert!(scene.counter("syn-cookie") >= 30 && scene.counter("syn-proxied") >= 60);
 }
 
 #[test]
