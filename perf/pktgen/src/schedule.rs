@@ -158,4 +158,28 @@ mod tests {
         let of = |shape| round.iter().filter(|e| e.shape == shape).count() as f64 / round.len() as f64;
         assert!((of(0) - 7.0 / 12.0).abs() < 0.01 && (of(2) - 1.0 / 12.0).abs() < 0.01);
     }
+
+    #[test]
+    fn a_flood_has_new_flows_in_every_round() {
+        use crate::packet::Stream;
+        use crate::traffic::Protocol;
+        let flooding = Traffic { protocol: Protocol::Tcp, flood: 3, ..traffic(5000, Spread::Uniform) };
+        let stream = Stream::new(flooding);
+        assert_eq!(stream.round().len(), 5000 * 4);
+        for four in stream.round().chunks(4) {
+            assert!(
+                four[0].flow < 5000 && four[1..].iter().all(|e| e.flow >= 5000 && e.shape as usize == FLOOD)
+            );
+        }
+        // Source address and port, and what stands at the flags of TCP.
+        let mut seen = std::collections::HashSet::new();
+        let mut buffer = [0; 2048];
+        for (round, at) in (0..3).flat_map(|round| (0..stream.round().len()).map(move |at| (round, at))) {
+            stream.write(round, at, 0, &mut buffer);
+            let (flow, syn) = (buffer[26..36].to_vec(), buffer[47] & 2 != 0);
+            let (port, flood) = (u16::from_be_bytes([buffer[36], buffer[37]]), at % 4 != 0);
+            assert_eq!((syn, port), (flood, 80 + u16::from(flood)));
+            assert!(!flood || seen.insert(flow), "a flow of the flood comes back in round {round}");
+        }
+    }
 }
