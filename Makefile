@@ -27,7 +27,7 @@ demo: deps release ## NAT, DR and TUN on real traffic in namespaces (root; under
 	$(SUDO) $(TARGET)/release/demo
 
 .PHONY: test
-test: deps unit loom e2e ## everything that CI runs: unit, property, golden, loom, end to end on AF_XDP, interop
+test: deps unit loom instructions e2e ## everything that CI runs: unit, property, golden, loom, instruction counts, end to end on AF_XDP, interop
 
 ##@ Building
 
