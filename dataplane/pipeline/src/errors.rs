@@ -178,11 +178,14 @@ impl<'a> Context<'a> {
 
     /// The connection of packets that a client sends along `flow`, and its key.
     fn by_flow(&self, flow: &FlowKey) -> Option<(Key, Concerned<'a>)> {
-        let listen = self.snapshot.listen_at(flow.dst, flow.dport, flow.proto)?;
-        let key = in_key(self.snapshot, (flow.src, flow.sport), flow.dport, listen);
-        let found = self.tables().get(&key, self.tables().hash(&key))?;
-        let connection = Connection { place: found.place, key, payload: found.payload };
-        Some((key, self.concerned(connection)?))
+        let (client, port) = ((flow.src, flow.sport), flow.dport);
+        let listen = self.snapshot.listen_at(flow.dst, port, flow.proto)?;
+        let key = in_key(self.snapshot, client, port, listen);
+        let connection = match self.tables().get(&key, self.tables().hash(&key)) {
+            Some(found) => Connection { place: found.place, key, payload: found.payload },
+            None => self.begun_wider(client, port, self.snapshot.listen(listen)?)?.1,
+        };
+        Some((connection.key, self.concerned(connection)?))
     }
 
     /// What else is known of a connection, if it still is one.

@@ -6,6 +6,7 @@ use crate::context::{Account, Context};
 use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
 use crate::keeper::{ASIDE, Connection, at_home, destination_of, was_reset};
+use crate::key::KeyParts;
 use crate::mss::Way;
 use crate::packet::Packet;
 use crate::reason::Reason;
@@ -80,13 +81,19 @@ impl<'a> Context<'a> {
     #[inline(never)]
     fn look_up(&mut self, frame: Frame, packet: &Packet, served: Served<'a>) -> Verdict {
         for _ in 0..ATTEMPTS {
-            let step = match self.tables().get(&packet.key, packet.hash) {
+            let found = match self.tables().get(&packet.key, packet.hash) {
                 Some(found) => {
-                    let connection =
-                        Connection { place: found.place, key: packet.key, payload: found.payload };
-                    self.follow(packet, served, connection)
+                    let (place, payload) = (found.place, found.payload);
+                    Some((served, Connection { place, key: packet.key, payload }))
                 }
-                None => self.connect(packet, served),
+                None if self.snapshot.has_wide_listens() => {
+                    self.begun_wider(KeyParts::of(packet.key).client, packet.dport, served.listen)
+                }
+                None => None,
+            };
+            let (served, step) = match found {
+                Some((served, connection)) => (served, self.follow(packet, served, connection)),
+                None => (served, self.connect(packet, served)),
             };
             match step {
                 Step::To(id, destination) => {

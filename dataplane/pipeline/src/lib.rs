@@ -57,6 +57,7 @@ mod limiter;
 mod ndp;
 mod neighbours;
 mod outbound;
+mod overlap;
 mod packet;
 mod parse;
 mod pipeline;

@@ -103,16 +103,28 @@ impl Places {
         }
     }
 
+    /// The numbers of the places that have a port too, but are wider than these: a range, every port.
+    #[cold]
+    pub(crate) fn wider(&self, ports: Ports, (addr, port): (IpAddr, u16), proto: Proto) -> [Option<u16>; 2] {
+        match ports {
+            Ports::One(_) => [self.range(addr, port, proto), self.any(addr, proto)],
+            Ports::Range(..) => [None, self.any(addr, proto)],
+            Ports::Any => [None, None],
+        }
+    }
+
     fn wide_at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<u16> {
         if !self.wide {
             return None;
         }
+        self.range(addr, port, proto).or_else(|| self.any(addr, proto))
+    }
+
+    fn range(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<u16> {
         let at = self.ranges.partition_point(|range| range.before(addr, port, proto));
         let range = at.checked_sub(1).and_then(|at| self.ranges.get(at));
-        match range.filter(|range| (range.addr, range.proto) == (addr, proto) && port <= range.last) {
-            Some(range) => Some(range.number),
-            None => self.any(addr, proto),
-        }
+        let range = range.filter(|range| (range.addr, range.proto) == (addr, proto) && port <= range.last)?;
+        Some(range.number)
     }
 }
 
@@ -167,8 +179,14 @@ mod tests {
                         m.0 == addr(n, v6) && m.2 == proto && m.1.contains(port)
                     };
                     let best = model.iter().filter(here).min_by_key(|m| rank(m.1));
-                    let number = best.and_then(|best| model.iter().position(|m| m == best));
-                    prop_assert_eq!(places.at(addr(n, v6), port, proto).map(usize::from), number);
+                    let number = |m| model.iter().position(|other| other == m);
+                    prop_assert_eq!(places.at(addr(n, v6), port, proto).map(usize::from), best.and_then(number));
+                    let Some(best) = best else { continue };
+                    let wider = places.wider(best.1, (addr(n, v6), port), proto);
+                    let wider: Vec<usize> = wider.into_iter().flatten().map(usize::from).collect();
+                    let mut others: Vec<_> = model.iter().filter(here).filter(|m| *m != best).collect();
+                    others.sort_by_key(|m| rank(m.1));
+                    prop_assert_eq!(wider, others.into_iter().filter_map(number).collect::<Vec<_>>());
                 }
             }
         }

@@ -151,6 +151,12 @@ impl Snapshot {
         self.listens_at.has_wide()
     }
 
+    /// The listens that would take a port of this one's address if that did not: wider ones, the narrower first.
+    pub(crate) fn wider_listens(&self, listen: &Listen, port: u16) -> impl Iterator<Item = ListenId> + use<> {
+        let wider = self.listens_at.wider(listen.ports, (listen.vip, port), listen.proto);
+        wider.into_iter().flatten().map(ListenId)
+    }
+
     /// The same as `listen_at` for IPv6.
     #[inline(always)]
     pub(crate) fn listen_at_v6(&self, addr: Ipv6Addr, port: u16, proto: Proto) -> Option<ListenId> {

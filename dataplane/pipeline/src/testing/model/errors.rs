@@ -36,7 +36,8 @@ impl Model {
         }
         let Some(index) = self.listen_at(quote.src, sport, quote.protocol) else { return NOT_OURS };
         let tuple = (quote.protocol, (quote.dst, dport), (quote.src, sport), index);
-        let Some(connection) = self.connections.get(&tuple).cloned() else { return NOT_OURS };
+        let Some(tuple) = self.begun(&tuple) else { return NOT_OURS };
+        let (connection, index) = (self.connections[&tuple].clone(), tuple.3);
         let to = match self.concerned(case, &connection) {
             Ok(to) => to,
             Err(end) => return end,

@@ -132,6 +132,17 @@ impl Model {
         all.filter(|(_, s)| s.ports.contains(port)).min_by_key(|(_, s)| rank(s.ports)).map(|(at, _)| at)
     }
 
+    /// The connection of a client's packets: at the service that listens there, or at one with wider ports that did
+    /// before. Where there is one of either, it is the only one.
+    pub(super) fn begun(&self, tuple: &Tuple) -> Option<Tuple> {
+        let mut all = std::iter::once(tuple.3).chain(0..self.site.services.len());
+        all.find_map(|at| {
+            let tuple = (tuple.0, tuple.1, tuple.2, at);
+            let here = self.service(at).is_some_and(|s| s.ports.contains(tuple.2.1));
+            (here && self.connections.contains_key(&tuple)).then_some(tuple)
+        })
+    }
+
     /// Whether replies of a NAT destination come from here.
     fn is_real(&self, addr: IpAddr, port: u16, protocol: u8) -> bool {
         let services = self.site.services.iter().filter(|s| !s.removed && number(s.proto) == protocol);
@@ -143,13 +154,15 @@ impl Model {
     fn inbound(&mut self, case: &Case<'_>, index: usize) -> Result<Outcome, String> {
         let (ip, (sport, dport)) = (case.ip, case.ip.ports.ok_or("no ports")?);
         let tuple = (ip.protocol, (ip.src, sport), (ip.dst, dport), index);
-        if let Some(connection) = self.connections.get(&tuple).cloned() {
+        if let Some(begun) = self.begun(&tuple) {
+            let (connection, narrow) = (self.connections[&begun].clone(), index);
+            let (tuple, index) = (begun, begun.3);
             let Some(to) = self.destination_of(&connection).cloned() else {
-                return self.orphaned(case, index, &tuple);
+                return self.orphaned(case, narrow, &tuple);
             };
             if ip.is_tcp() && case.opens() && connection.is_over() {
                 self.end(&tuple);
-                return self.connect(case, index, tuple);
+                return self.inbound(case, narrow);
             }
             if ip.ttl <= 1 && to.method != Method::Local {
                 return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
@@ -161,12 +174,12 @@ impl Model {
     }
 
     /// A connection whose destination was removed or has failed.
-    fn orphaned(&mut self, case: &Case<'_>, index: usize, tuple: &Tuple) -> Result<Outcome, String> {
+    fn orphaned(&mut self, case: &Case<'_>, listen: usize, tuple: &Tuple) -> Result<Outcome, String> {
         if case.opens() {
             self.end(tuple);
-            return self.connect(case, index, *tuple);
+            return self.inbound(case, listen);
         }
-        if self.site.services[index].on_removal != OnRemoval::Reset {
+        if self.site.services[tuple.3].on_removal != OnRemoval::Reset {
             return Ok(Outcome::End(&[Reason::Removed]));
         }
         self.end(tuple);
