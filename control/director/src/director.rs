@@ -19,9 +19,10 @@ use crate::pressure::Pressure;
 use crate::resolve::Resolver;
 use crate::serving::Serving;
 use crate::stats::Statistics;
+use sheave_pipeline::ids::DestId;
 use sheave_pipeline::{Snapshot, Time};
 use sheave_plan::{Action, Compiler, Desired, Drains, Environment, Kind, Plan, Sweeps};
-use sheave_proto::api::{Applied, ErrorCode, ErrorItem, ErrorReply, EventBody, UnixTime};
+use sheave_proto::api::{Applied, Drain, ErrorCode, ErrorItem, ErrorReply, EventBody, UnixTime};
 use sheave_proto::config::{self, Mode};
 use sheave_table::Reader;
 use std::path::PathBuf;
@@ -133,10 +134,30 @@ impl Director {
     /// # Errors
     /// When it cannot be compiled; everything stays as it is then.
     pub(crate) fn apply(&mut self, desired: Desired, origin: &str) -> Result<Applied, ErrorReply> {
+        self.apply_drain(desired, origin, None)
+    }
+
+    /// The same, with the drain that is `asked` for.
+    fn apply_drain(
+        &mut self,
+        desired: Desired,
+        origin: &str,
+        asked: Option<(DestId, Drain)>,
+    ) -> Result<Applied, ErrorReply> {
         let plan = Plan::diff(&self.desired, &desired);
-        if !plan.is_empty() {
+        // Known to the very snapshot that begins the drain: a template that leads nowhere for a moment is gone for good.
+        let honoured = self.compiler.honour(self.drains.honouring_with(asked));
+        if plan.is_empty() {
+            if honoured {
+                self.refresh();
+            }
+            if asked.is_some() {
+                self.follow_drains(asked);
+            }
+        } else {
             let snapshot =
                 self.compiler.compile(&desired, &self.environment, self.epoch + 1).map_err(|e| {
+                    self.compiler.honour(self.drains.honouring());
                     ErrorReply::new(ErrorCode::Failed, "configuration", e.to_string(), "ask for less")
                 })?;
             self.desired = desired;
@@ -145,7 +166,7 @@ impl Director {
             self.limit_floods();
             self.store_ids();
             self.tell_of(&plan, origin);
-            self.follow_drains(None);
+            self.follow_drains(asked);
             if plan.changes.iter().any(|change| change.kind == Kind::Interface) {
                 self.reconcile();
             }

@@ -168,6 +168,22 @@ impl Drains {
         self.running.get(&id).filter(|running| !running.finished)
     }
 
+    /// The destinations whose templates bring their clients to them once the drain that a request describes has begun:
+    /// to be known to the snapshot that begins it.
+    pub fn honouring_with(&self, asked: Option<(DestId, Drain)>) -> BTreeSet<DestId> {
+        let mut honouring = self.honouring();
+        match asked {
+            Some((id, drain)) if drain.templates == Templates::Honour => {
+                honouring.insert(id);
+            }
+            Some((id, _)) => {
+                honouring.remove(&id);
+            }
+            None => {}
+        }
+        honouring
+    }
+
     /// The destinations whose templates still bring their clients to them.
     pub fn honouring(&self) -> BTreeSet<DestId> {
         self.running.iter().filter(|(_, running)| running.honours_templates()).map(|(id, _)| *id).collect()
@@ -285,5 +301,19 @@ mod tests {
         let off = ["www 198.19.1.0:8080: 0 called-off"];
         assert_eq!(bench.follow("www", ["maint", "ready"], None, at(4)), off);
         assert_eq!(bench.drains.next_due(), None);
+    }
+
+    #[test]
+    fn templates_are_honoured_from_the_very_beginning() {
+        let mut bench = Bench::new();
+        let honour = Some((DestId(0), drain("60s", Rest::Keep)));
+        let ignore = honour.map(|(id, drain)| (id, Drain { templates: Templates::Ignore, ..drain }));
+        // Before the state that drains it is in force.
+        assert!(bench.drains.honouring().is_empty());
+        assert_eq!(bench.drains.honouring_with(honour), BTreeSet::from([DestId(0)]));
+        bench.follow("web", ["drain", "ready"], honour.map(|(_, drain)| drain), at(1));
+        assert_eq!(bench.drains.honouring(), bench.drains.honouring_with(honour), "and nothing changes then");
+        assert_eq!(bench.drains.honouring_with(None), bench.drains.honouring());
+        assert!(bench.drains.honouring_with(ignore).is_empty());
     }
 }

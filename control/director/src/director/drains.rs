@@ -14,13 +14,13 @@ impl Director {
     /// When there is no such destination, or the state that it asks for cannot be.
     pub(crate) fn drain(&mut self, op: &Op, origin: &str) -> Result<Applied, ErrorReply> {
         let desired = self.desired.request(op)?;
-        let applied = self.apply(desired, origin)?;
-        if let Op::DestinationDrain { service, address, drain } = op
-            && let Some(id) = self.named_destination(service, address)
-        {
-            self.follow_drains(Some((id, *drain)));
-        }
-        Ok(applied)
+        let asked = match op {
+            Op::DestinationDrain { service, address, drain } => {
+                self.named_destination(service, address).map(|id| (id, *drain))
+            }
+            _ => None,
+        };
+        self.apply_drain(desired, origin, asked)
     }
 
     fn named_destination(&self, service: &str, address: &DestAddr) -> Option<DestId> {
