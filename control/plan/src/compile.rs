@@ -21,9 +21,9 @@ use crate::environment::Environment;
 use crate::ids::{DestKey, Fresh, Ids};
 use crate::network;
 use carriage::Carriage;
-use sheave_pipeline::ids::{DestId, Generation, ServiceId};
+use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::scheduler::{HashKey, Tables};
-use sheave_pipeline::snapshot::{Intent, Method, SchedulerKind, Snapshot, SnapshotBuilder};
+use sheave_pipeline::snapshot::{Intent, Lives, Method, Real, SchedulerKind, Snapshot, SnapshotBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::{Plain, Terms, plain_services, real_keys};
 
@@ -98,7 +98,7 @@ pub struct Compiler {
     /// Drained, and templates still bring their clients to them.
     honoured: BTreeSet<DestId>,
     /// The lives that were told to end with a reset.
-    reset: BTreeMap<DestKey, Generation>,
+    reset: BTreeMap<DestKey, Lives>,
     /// Of the last snapshot: they take longest to make, and mostly stay as they are.
     tables: Tables,
 }
@@ -168,7 +168,7 @@ impl Compiler {
     /// `false` when there is no such destination.
     pub fn reset(&mut self, id: DestId) -> bool {
         let Some(key) = self.ids.key_of(id) else { return false };
-        let ended = self.ids.renew(&key);
+        let ended = self.ids.renew(&key, false);
         ended.map(|ended| self.reset.insert(key, ended)).is_some()
     }
 
@@ -207,17 +207,16 @@ impl Compiler {
         for (_, pool) in self.pools.iter_mut().filter(|(id, _)| !there.contains(id)) {
             pool.picture = None;
         }
+        for (id, (addr, port, proto)) in self.ids.reals() {
+            builder.real(id, Real { addr, port, proto });
+        }
         for service in &services {
             self.service(&mut builder, service, &links);
         }
         for service in &services {
             let Some(id) = self.ids.service(&service.model.name) else { continue };
             for key in self.kept.keys().filter(|key| key.service == id.0) {
-                if let Some(kept) =
-                    self.destination(&mut builder, *key, Terms::default(), service.model, &links)
-                {
-                    builder.leave(kept);
-                }
+                self.destination(&mut builder, *key, Terms::default(), service.model, &links);
             }
         }
         let snapshot = builder.build();
@@ -225,8 +224,8 @@ impl Compiler {
         Ok(snapshot)
     }
 
-    /// Takes note of what is wanted of each destination. One that is taken out of service loses its connections, as if
-    /// it were removed, and they stay lost when it comes back.
+    /// Takes note of what is wanted of each destination. One that is taken out of service begins another life, as if it
+    /// were removed: what it loses by that stays lost when it comes back.
     fn stand(&mut self, services: &[Plain<'_>]) {
         let before = std::mem::take(&mut self.standings);
         self.fresh.recovered.clear();
@@ -239,8 +238,8 @@ impl Compiler {
                     serves: terms.intent == Intent::Ready && terms.weight > 0,
                 };
                 let was = before.get(&key);
-                if standing.out && !service.keeps() && !was.is_some_and(|was| was.out) {
-                    self.ids.renew(&key);
+                if standing.out && !was.is_some_and(|was| was.out) {
+                    self.ids.renew(&key, service.keeps());
                 }
                 if standing.serves && was.is_some_and(|was| !was.serves) {
                     self.fresh.recovered.extend(self.ids.held(&key).map(|(id, _)| id));
@@ -272,12 +271,16 @@ impl Compiler {
                 && !retired.contains(key)
                 && services.get(&key.service).is_some_and(|s| s.keeps())
         };
+        let before = std::mem::take(&mut self.kept);
         self.kept = self
             .ids
             .destinations()
             .filter(kept)
-            .map(|key| (*key, self.kept.get(key).copied().unwrap_or(epoch)))
+            .map(|key| (*key, before.get(key).copied().unwrap_or(epoch)))
             .collect();
+        for key in self.kept.keys().filter(|key| !before.contains_key(key)) {
+            self.ids.renew(key, true);
+        }
         wanted.extend(self.kept.keys());
         tunnels.retain(|key, _| wanted.contains(key));
         self.tunnels = tunnels;
@@ -287,6 +290,7 @@ impl Compiler {
             .filter_map(|key| Some(real_keys(key, services.get(&key.service)?.model)))
             .flatten()
             .collect();
+        let reals = self.ids.with_those_beside(reals);
         self.fresh.destinations = self.ids.settle_destinations(&wanted, &reals)?;
         Ok(())
     }

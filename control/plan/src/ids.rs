@@ -10,7 +10,7 @@
 //!   One that is removed and added again gets another number or at least another generation, so that its old
 //!   entries stay dead.
 //! - A real server is its (address, port, protocol), shared by all services that reach it by NAT; without a port it
-//!   stands for those ports that have no name of their own.
+//!   stands for those ports that have no name of their own. A port that has one keeps it for as long as that is so.
 //! - An interface is its name, whatever index the kernel gives it; its number is never dealt again.
 
 use crate::dealer::{Dealer, Exhausted};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sheave_frame::PortId;
 use sheave_pipeline::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use sheave_pipeline::live::Live;
-use sheave_pipeline::snapshot::Method;
+use sheave_pipeline::snapshot::{Lives, Method};
 use sheave_pipeline::{Snapshot, Time};
 use sheave_proto::config::{self, Listen};
 use sheave_proto::wire::flow::Proto;
@@ -28,6 +28,9 @@ use std::net::IpAddr;
 
 /// Interfaces that can be numbered in the life of a process.
 pub const PORTS: usize = 4096;
+
+/// Lives of a destination whose connections may go on, at most: long before generations come round.
+const KEPT: u8 = 127;
 
 /// What tells real servers apart: (address, port or none for every one, protocol).
 pub(crate) type RealKey = (IpAddr, Option<u16>, Proto);
@@ -81,6 +84,9 @@ pub struct Ids {
     interfaces: Dealer<String>,
     /// By destination number, how often it has been dealt.
     generations: Vec<u8>,
+    /// By destination number, how many lives before this one have connections that go on.
+    #[serde(default)]
+    kept: BTreeMap<u16, u8>,
     /// What each service listened on last.
     listeners: BTreeMap<String, Vec<Listen>>,
     /// By service number, the one port that it listened on last, if it was one.
@@ -195,13 +201,27 @@ impl Ids {
         self.destination_of(service, &service.sorry?.destination())
     }
 
-    /// Begins another life of a destination: entries of the one before are dead. Returns the life that ended.
-    pub(crate) fn renew(&mut self, key: &DestKey) -> Option<Generation> {
+    /// Begins another life of a destination: entries of those before are dead, but TCP's if it `keeps` its connections.
+    /// Returns the lives that ended.
+    pub(crate) fn renew(&mut self, key: &DestKey, keeps: bool) -> Option<Lives> {
         let number = self.destinations.get(key)?;
         let generation = self.generations.get_mut(usize::from(number))?;
-        let before = Generation(*generation);
+        let last = Generation(*generation);
         *generation = generation.wrapping_add(1);
-        Some(before)
+        let count = self.kept.remove(&number).unwrap_or(0).saturating_add(1).min(KEPT);
+        if keeps {
+            self.kept.insert(number, count);
+        }
+        Some(Lives { last, count })
+    }
+
+    /// The lives of a destination whose TCP connections go on.
+    pub(crate) fn kept(&self, key: &DestKey) -> Lives {
+        let held = self.held(key).zip(self.destinations.get(key));
+        held.map_or(Lives::default(), |((_, Generation(now)), number)| Lives {
+            last: Generation(now.wrapping_sub(1)),
+            count: self.kept.get(&number).copied().unwrap_or(0),
+        })
     }
 
     /// The key of a destination.
@@ -257,9 +277,27 @@ impl Ids {
                 self.generations.resize(index + 1, 0);
             }
             self.generations[index] = self.generations[index].wrapping_add(1);
+            self.kept.remove(number);
         }
         self.reals.settle(reals, "real servers reached by nat", RealId::COUNT)?;
         Ok(dealt.into_iter().map(DestId).collect())
+    }
+
+    /// These names of real servers, and those with a port that were dealt before where one of these stands for every
+    /// port of the address: replies of connections that are there go by them still, whoever brought them in.
+    pub(crate) fn with_those_beside(&self, mut reals: BTreeSet<RealKey>) -> BTreeSet<RealKey> {
+        // Most numbers are for what is wanted.
+        let room = (RealId::COUNT / 2).saturating_sub(reals.len());
+        let stands = |(addr, port, proto): &RealKey| port.is_some() && reals.contains(&(*addr, None, *proto));
+        let others = self.reals.iter().map(|(key, _)| *key).filter(|key| !reals.contains(key));
+        let beside: Vec<RealKey> = others.filter(stands).take(room).collect();
+        reals.extend(beside);
+        reals
+    }
+
+    /// Every real server's number and name.
+    pub(crate) fn reals(&self) -> impl Iterator<Item = (RealId, RealKey)> {
+        self.reals.iter().map(|(key, number)| (RealId(number), *key))
     }
 
     /// The connections and counters of a renamed service go on.

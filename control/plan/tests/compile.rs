@@ -256,6 +256,29 @@ fn a_kept_destination_goes_with_its_last_connection() {
 }
 
 #[test]
+fn a_port_keeps_its_name_while_another_stands_for_all_of_the_address() {
+    const ALL: &str = r#"
+    [[service]]
+    listen = "198.18.0.101:*/tcp"
+    name = "all"
+    [[service.destination]]
+    address = "198.19.1.11"
+"#;
+    let mut bench = Bench::new();
+    let at = |snapshot: &Snapshot, port| snapshot.real_at(ip("198.19.1.11"), port, Proto::Tcp);
+    let reset = WEB.replace("keep", "reset");
+    let both = bench.compile(&[&reset, ALL]);
+    let (named, other) = (at(&both, 8080), at(&both, 22));
+    assert!(named.is_some() && other.is_some() && named != other);
+    // Replies of the other service's connections to that port come under its name, too.
+    let one = bench.compile(&[ALL]);
+    assert_eq!((at(&one, 8080), at(&one, 22)), (named, other));
+    assert_eq!(one.real_at(ip("198.19.1.12"), 8080, Proto::Tcp), None, "nobody is there");
+    assert_eq!(at(&bench.compile(&[&reset]), 22), None);
+    assert_eq!(bench.compile(&[]).reals().count(), 0);
+}
+
+#[test]
 fn udp_entries_and_those_of_removed_services_are_not_kept() {
     let mut bench = Bench::new();
     bench.compile(&[WEB, DNS]);

@@ -1,8 +1,10 @@
 //! What the states of a destination do to its life, from one snapshot to the next.
 
+use sheave_pipeline::entry::State;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::live::Live;
-use sheave_pipeline::snapshot::{Destination, Intent};
+use sheave_pipeline::snapshot::{Destination, Intent, Lives};
+use sheave_pipeline::tcp_state::TcpState;
 use sheave_pipeline::time::Seconds;
 use sheave_pipeline::{Snapshot, Time};
 use sheave_plan::{Compiler, Desired, Environment};
@@ -80,11 +82,30 @@ fn maintenance_ends_the_life_of_connections_and_they_stay_dead() {
     assert_ne!(out, before);
     assert_eq!(first(&bench.compile("", "state = 'maint'\nweight = 2")).generation, out, "once");
     assert_eq!(first(&bench.compile("", "")).generation, out);
+}
 
-    let mut keeping = Bench::new();
-    let before = first(&keeping.compile("on-removal = 'keep'", "")).generation;
-    let out = first(&keeping.compile("on-removal = 'keep'", "state = 'maint'")).generation;
-    assert_eq!(out, before, "they go on by on-removal");
+#[test]
+fn lives_are_kept_for_their_tcp_connections() {
+    let keep = "on-removal = 'keep'";
+    let tcp = State::Tcp(TcpState::Established);
+    let mut bench = Bench::new();
+    let before = first(&bench.compile(keep, "")).generation;
+    let out = first(&bench.compile(keep, "state = 'maint'"));
+    assert_ne!(out.generation, before, "datagrams are dead at once");
+    assert!(!out.has(before, State::Udp) && out.has(before, tcp) && out.has(out.generation, State::Udp));
+    let back = first(&bench.compile(keep, ""));
+    assert_eq!((back.generation, back.kept), (out.generation, out.kept), "and stay dead");
+    let again = first(&bench.compile(keep, "state = 'maint'"));
+    assert!(again.has(before, tcp) && again.has(out.generation, tcp));
+    let mut restarted = bench.restarted();
+    let restarted = first(&restarted.compile(keep, ""));
+    assert!(restarted.has(before, tcp), "stored with the numbers");
+    // A reset is for all of them.
+    assert!(bench.compiler.reset(DestId(0)));
+    let reset = first(&bench.compile(keep, ""));
+    assert!(!reset.has(before, tcp) && !reset.has(again.generation, tcp));
+    assert!(reset.reset.have(before) && reset.reset.have(again.generation));
+    assert!(!reset.reset.have(reset.generation));
 }
 
 #[test]
@@ -95,7 +116,7 @@ fn a_reset_ends_one_life_and_says_which() {
     assert!(!bench.compiler.reset(DestId(99)));
     let after = first(&bench.compile("", ""));
     assert_ne!(after.generation, before);
-    assert_eq!(after.reset, Some(before));
+    assert_eq!(after.reset, Lives { last: before, count: 1 });
     let mut restarted = bench.restarted();
     assert_eq!(first(&restarted.compile("", "")).generation, after.generation, "stored with the numbers");
 }

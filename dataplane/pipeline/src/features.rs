@@ -2,8 +2,7 @@
 //! connection begins.
 
 use crate::helper::Helper;
-use crate::ids::{DestId, ListenId, ServiceId};
-use crate::snapshot::{Destination, Health, Intent};
+use crate::ids::{ListenId, ServiceId};
 use crate::sticky::Persistence;
 use hashbrown::{HashMap, HashSet};
 
@@ -14,7 +13,6 @@ pub(crate) struct Features {
     data: HashSet<ListenId, foldhash::fast::FixedState>,
     persistence: HashMap<ServiceId, Persistence, foldhash::fast::FixedState>,
     one_packet: HashSet<ServiceId, foldhash::fast::FixedState>,
-    leaving: HashSet<DestId, foldhash::fast::FixedState>,
 }
 
 impl Features {
@@ -38,11 +36,6 @@ impl Features {
         self.one_packet.insert(service);
     }
 
-    /// Notes a destination that was removed, and is kept for its TCP connections only.
-    pub(crate) fn leave(&mut self, destination: DestId) {
-        self.leaving.insert(destination);
-    }
-
     /// How a service keeps its clients, if it does.
     pub(crate) fn persistence(&self, service: ServiceId) -> Option<Persistence> {
         self.persistence.get(&service).copied()
@@ -56,21 +49,6 @@ impl Features {
     /// Whether each packet of a service's UDP is scheduled by itself.
     pub(crate) fn sends_once(&self, service: ServiceId) -> bool {
         self.one_packet.contains(&service)
-    }
-
-    /// Whether a destination was removed, and is kept for its TCP connections only.
-    pub(crate) fn is_leaving(&self, destination: DestId) -> bool {
-        self.leaving.contains(&destination)
-    }
-
-    /// Whether templates lead to a destination. Its weight does not matter.
-    pub(crate) fn welcomes(&self, id: DestId, destination: &Destination) -> bool {
-        let intended = match destination.intent {
-            Intent::Ready => true,
-            Intent::Drain => destination.honours_templates,
-            Intent::Maint => false,
-        };
-        intended && destination.health == Health::Up && !self.is_leaving(id)
     }
 
     /// What looks into a service's connections.

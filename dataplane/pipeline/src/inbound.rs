@@ -5,7 +5,7 @@ use crate::connect::Chosen;
 use crate::context::{Account, Context};
 use crate::entry::{Entry, Flags, State};
 use crate::ids::{DestId, ListenId, ServiceId};
-use crate::keeper::{ASIDE, Connection, at_home, destination_of, was_reset};
+use crate::keeper::{ASIDE, Connection, at_home, destination_aside, destination_of, was_reset};
 use crate::key::KeyParts;
 use crate::mss::Way;
 use crate::packet::Packet;
@@ -123,9 +123,19 @@ impl<'a> Context<'a> {
         }
         let home = Home { destination: entry.destination, generation: entry.generation };
         let Some((id, destination)) = at_home(self.snapshot, served.id, home) else {
-            return self.orphaned(packet, served, connection);
+            return self.follow_kept(packet, served, connection);
         };
         self.follow_to(packet, connection, (id, destination))
+    }
+
+    /// The same of one from an earlier life of its destination.
+    #[cold]
+    #[inline(never)]
+    fn follow_kept(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
+        match destination_aside(self.shared, self.snapshot, served.id, &connection) {
+            Some(to) => self.follow_to(packet, connection, to),
+            None => self.orphaned(packet, served, connection),
+        }
     }
 
     /// The same of one with a side record, or that has left its destination.

@@ -68,20 +68,27 @@ pub(crate) fn destination_of<'s>(
         return destination_aside(shared, snapshot, service, connection);
     }
     at_home(snapshot, service, Home { destination: entry.destination, generation: entry.generation })
+        .or_else(|| destination_aside(shared, snapshot, service, connection))
 }
 
+/// The same of a connection with a side record, or from an earlier life of its destination: TCP goes on where that
+/// keeps it.
 #[cold]
 #[inline(never)]
-fn destination_aside<'s>(
+pub(crate) fn destination_aside<'s>(
     shared: &Shared,
     snapshot: &'s Snapshot,
     service: ServiceId,
     connection: &Connection,
 ) -> Option<(DestId, &'s Destination)> {
-    if connection.entry().flags.contains(Flags::DETACHED) {
+    let entry = connection.entry();
+    if entry.flags.contains(Flags::DETACHED) {
         return None;
     }
-    at_home(snapshot, service, connection.record(shared)?.home)
+    let home = connection.home(shared)?;
+    let destination = snapshot.destination(home.destination)?;
+    let there = destination.service == service && destination.has(home.generation, entry.state);
+    there.then_some((home.destination, destination))
 }
 
 /// Flags of a connection that does not simply go to the destination that its entry names.
@@ -97,7 +104,7 @@ pub(crate) fn was_reset(
 ) -> bool {
     let home = connection.home(shared);
     home.and_then(|home| Some((home, snapshot.destination(home.destination)?)))
-        .is_some_and(|(home, d)| d.service == service && d.reset == Some(home.generation))
+        .is_some_and(|(home, d)| d.service == service && d.reset.have(home.generation))
 }
 
 #[inline(always)]
@@ -270,7 +277,8 @@ impl<'a> Keeper<'a> {
     /// left to the sweep.
     fn retire_reply(&self, connection: Connection, home: Option<Home>, port: Option<u16>) {
         let destination = home.and_then(|home| {
-            self.snapshot.destination(home.destination).filter(|d| d.generation == home.generation)
+            let state = connection.entry().state;
+            self.snapshot.destination(home.destination).filter(|d| d.has(home.generation, state))
         });
         let Some(destination) = destination else { return };
         let Some((listen, _)) = self.served(connection.key).filter(|_| destination.method == Method::Nat)
@@ -326,8 +334,7 @@ impl<'a> Keeper<'a> {
             self.retire(connection);
             return None;
         };
-        let gone = self.destination_of(listen.service, &connection).is_none()
-            || (entry.state == State::Udp && self.snapshot.is_leaving(entry.destination));
+        let gone = self.destination_of(listen.service, &connection).is_none();
         if entry.expired(&service.timeouts, self.tick) || (gone && entry.state == State::Udp) {
             self.retire(connection);
             return None;

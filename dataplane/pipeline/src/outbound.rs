@@ -6,7 +6,7 @@ use crate::context::{Account, Context};
 use crate::entry::Reply;
 use crate::ids::{DestId, RealId};
 use crate::inbound::{Aside, Gone};
-use crate::keeper::{ASIDE, Connection, at_home, destination_of};
+use crate::keeper::{ASIDE, Connection, at_home, destination_aside, destination_of};
 use crate::key::KeyParts;
 use crate::mss::Way;
 use crate::packet::Packet;
@@ -47,7 +47,8 @@ impl Context<'_> {
             return self.outbound_aside(frame, packet, of);
         }
         let home = Home { destination: entry.destination, generation: entry.generation };
-        let Some((id, _)) = at_home(self.snapshot, listen.service, home) else {
+        let kept = || destination_aside(self.shared, self.snapshot, listen.service, &connection);
+        let Some((id, _)) = at_home(self.snapshot, listen.service, home).or_else(kept) else {
             return self.end(frame, Reason::Removed).of(listen.service);
         };
         self.send_out(frame, packet, of, id)

@@ -268,16 +268,6 @@ impl Snapshot {
         self.features.sends_once(service)
     }
 
-    /// Whether a destination was removed, and is kept for its TCP connections only.
-    pub(crate) fn is_leaving(&self, destination: DestId) -> bool {
-        self.features.is_leaving(destination)
-    }
-
-    /// Whether persistence templates lead to a destination.
-    pub(crate) fn welcomes(&self, id: DestId, destination: &Destination) -> bool {
-        self.features.welcomes(id, destination)
-    }
-
     /// The shortest timeout of persistence.
     pub(crate) fn shortest_persistence(&self) -> Option<u16> {
         self.features.shortest_persistence()

@@ -138,7 +138,7 @@ impl Keeper<'_> {
         let (id, record) = (entry.record()?, template.record(self.shared)?);
         let lives = lives(entry, &record, persistence, self.tick);
         let leads = at_home(self.snapshot, service, record.home)
-            .filter(|(id, destination)| lives && self.snapshot.welcomes(*id, destination));
+            .filter(|(_, destination)| lives && destination.welcomes());
         let Some((leads, _)) = leads else {
             self.retire(template);
             return None;
@@ -230,7 +230,7 @@ impl<'a> Context<'a> {
         let (entry, record) = (template.entry(), template.record(self.shared)?);
         let lives = connections(&record) > 0 || entry.tick.age(self.tick).0 <= lifetime(entry, persistence);
         at_home(self.snapshot, service, record.home)
-            .filter(|(id, destination)| lives && self.snapshot.welcomes(*id, destination))
+            .filter(|(_, destination)| lives && destination.welcomes())
             .map(|(id, _)| id)
     }
 

@@ -3,7 +3,7 @@
 use sheave_pipeline::entry::Entry;
 use sheave_pipeline::ids::{DestId, Generation};
 use sheave_pipeline::key::{KeyParts, Side};
-use sheave_pipeline::snapshot::{Method, OnRemoval};
+use sheave_pipeline::snapshot::{Intent, Lives, Method, OnRemoval};
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Seen, Site, real, vip};
 use sheave_pipeline::{Reason, Resolve, Snapshot, VerdictKind};
 use sheave_proto::wire::flow::Proto;
@@ -224,7 +224,10 @@ fn removal_resets_drops_or_keeps() {
     let mut scene = Scene::new(Proto::Tcp, Method::Nat, 2);
     scene.republish(|site| site.services[0].on_removal = OnRemoval::Keep);
     scene.states("cS sSA cA");
-    scene.republish(|site| site.services[0].destinations[0].unscheduled = true);
+    scene.republish(|site| {
+        site.services[0].destinations[0].unscheduled = true;
+        site.services[0].destinations[0].begin_again(true);
+    });
     assert_eq!((scene.client(Packet::ACK), scene.server(Packet::ACK)), ("0".into(), "0".into()));
     scene.republish(|site| site.services[0].destinations[0].removed = true);
     assert_eq!(scene.client(Packet::ACK), "destination-removed");
@@ -247,6 +250,57 @@ fn udp_of_a_removed_destination_moves_on_at_once() {
     scene.republish(|site| site.services[0].destinations[0].removed = true);
     assert_eq!((scene.client(0), scene.client(0)), ("1".into(), "1".into()));
     assert_eq!((scene.lab.live(FIRST), scene.lab.live(DestId(1))), ((0, 0), (0, 1)));
+}
+
+#[test]
+fn what_is_kept_is_tcp_only_without_a_walk() {
+    for method in [Method::Nat, Method::DirectRoute, Method::Tunnel] {
+        let keep = |site: &mut Site| {
+            site.services[0].on_removal = OnRemoval::Keep;
+            site.services[0].destinations[0].begin_again(true);
+            site.services[0].destinations[0].intent = Intent::Maint;
+        };
+        let mut udp = Scene::new(Proto::Udp, method, 2);
+        assert_eq!(udp.client(0), "0");
+        udp.republish(keep);
+        assert_eq!((udp.client(0), udp.client(0)), ("1".into(), "1".into()), "UDP is dead at once");
+        assert_eq!((udp.lab.live(FIRST), udp.lab.live(DestId(1))), ((0, 0), (0, 1)));
+
+        let mut silent = Scene::new(Proto::Udp, method, 1);
+        assert_eq!(silent.client(0), "0");
+        silent.republish(keep);
+        silent.republish(|site| site.services[0].destinations[0].intent = Intent::Ready);
+        if method == Method::Nat {
+            assert_eq!(silent.server(0), "destination-removed", "and stays dead when it comes back");
+        }
+        silent.lab.expire(&silent.snapshot);
+        assert!(entries(&silent.lab).is_empty());
+
+        // TCP goes on through as many lives as there are.
+        let mut tcp = Scene::new(Proto::Tcp, method, 2);
+        assert_eq!((tcp.client(Packet::SYN), tcp.client(Packet::ACK)), ("0".into(), "0".into()));
+        for _ in 0..3 {
+            tcp.republish(keep);
+            tcp.lab.wait(1);
+            tcp.lab.expire(&tcp.snapshot);
+            assert_eq!(tcp.client(Packet::ACK), "0");
+            if method == Method::Nat {
+                assert_eq!(tcp.server(Packet::ACK), "0");
+            }
+        }
+        tcp.client(Packet::RST);
+        tcp.lab.wait(11);
+        tcp.lab.expire(&tcp.snapshot);
+        assert_eq!((tcp.lab.live(FIRST), entries(&tcp.lab)), ((0, 0), vec![]), "both entries are found");
+        // Or until it is told to end.
+        assert_eq!((tcp.client(Packet::SYN), tcp.client(Packet::ACK)), ("1".into(), "1".into()));
+        tcp.republish(|site| site.services[0].destinations[1].begin_again(true));
+        tcp.republish(|site| {
+            site.services[0].destinations[1].begin_again(false);
+            site.services[0].destinations[1].reset = Lives { last: Generation(2), count: 2 };
+        });
+        assert_eq!(tcp.client(Packet::ACK), "reset");
+    }
 }
 
 #[test]

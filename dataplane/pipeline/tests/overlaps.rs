@@ -150,3 +150,19 @@ fn errors_find_what_began_at_the_wider_listen() {
     assert_eq!((verdict.kind(), verdict.destination), (VerdictKind::Forward, Some(DestId(0))));
     assert_eq!(Error::of(out.sent[0].0, &out.sent[0].1).dst, scene.real);
 }
+
+#[test]
+fn a_port_keeps_its_name_while_another_stands_for_all() {
+    let mut scene = Scene::new(Proto::Tcp, false, Ports::Any);
+    scene.republish(|site| {
+        site.add(vip(1), HTTPS, Proto::Tcp, Method::Nat, 1).destinations[0].port = Some(HTTPS);
+    });
+    scene.establish();
+    scene.republish(|site| site.services[1].removed = true);
+    let from = SocketAddr::from((scene.vip, HTTPS)).to_string();
+    assert_eq!((scene.client(Packet::ACK), scene.server(Packet::ACK)), ("0".into(), from.clone()));
+    scene.lab.wait(1);
+    scene.lab.expire(&scene.snapshot);
+    assert_eq!((scene.client(Packet::ACK), scene.server(Packet::ACK)), ("0".into(), from));
+    assert_eq!(scene.lab.shared.tables.len(), 2);
+}

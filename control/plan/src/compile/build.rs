@@ -8,7 +8,7 @@ use sheave_frame::PortId;
 use sheave_pipeline::helper::Helper;
 use sheave_pipeline::ids::{DestId, ServiceId};
 use sheave_pipeline::snapshot::{
-    Clamp, Destination, Health, Listen, Method, OnRemoval, Ports, Real, Service, SnapshotBuilder, Timeouts,
+    Clamp, Destination, Health, Listen, Method, OnRemoval, Ports, Service, SnapshotBuilder, Timeouts,
 };
 use sheave_pipeline::sticky::Persistence;
 use sheave_pipeline::time::Seconds;
@@ -93,7 +93,6 @@ impl Compiler {
             let names = real_keys(&key, service);
             for (addr, port, proto) in names.iter().copied() {
                 let Some(id) = self.ids.real(addr, port, proto) else { continue };
-                builder.real(id, Real { addr, port, proto });
                 real = port.and(Some(id)).filter(|_| names.len() == 1);
             }
         }
@@ -116,7 +115,8 @@ impl Compiler {
                 health: Health::Up,
                 backup: terms.backup,
                 honours_templates: self.honoured.contains(&id),
-                reset: self.reset.get(&key).copied(),
+                kept: self.ids.kept(&key),
+                reset: self.reset.get(&key).copied().unwrap_or_default(),
                 method,
                 generation,
                 real,

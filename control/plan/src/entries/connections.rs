@@ -38,7 +38,7 @@ fn connection(view: &View<'_>, &(place, key, entry): &Found) -> Option<Connectio
     let listen: Listen = *snapshot.listen(listen)?;
     let (home, rport) = shared.side.home_of(shared.tables, (place, &key), entry)?;
     let destination: Destination =
-        *snapshot.destination(home.destination).filter(|d| d.generation == home.generation)?;
+        *snapshot.destination(home.destination).filter(|d| d.has(home.generation, entry.state))?;
     let service = snapshot.service(listen.service)?;
     let vport = listen.port_of(key);
     let addr = |addr: IpAddr, port: u16| DestAddr { addr, port: Some(port) };

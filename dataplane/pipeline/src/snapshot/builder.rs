@@ -99,11 +99,6 @@ impl SnapshotBuilder {
         self.snapshot.features.send_once(service);
     }
 
-    /// Notes a destination that was removed, and is kept for its TCP connections only.
-    pub fn leave(&mut self, destination: DestId) {
-        self.snapshot.features.leave(destination);
-    }
-
     /// Makes a listen one where only those connections begin that a helper expects. It is the service's that the
     /// helper is of.
     pub fn expect_at(&mut self, listen: ListenId) {

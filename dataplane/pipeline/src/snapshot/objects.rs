@@ -1,5 +1,6 @@
 //! What a snapshot is made of: interfaces, services, their listens and destinations, and how each is to be treated.
 
+use crate::entry::State;
 use crate::ids::{DestId, Generation, RealId, ServiceId};
 use crate::key::{Key, KeyParts};
 pub use crate::mss::Clamp;
@@ -109,6 +110,22 @@ pub enum Health {
     Up,
     /// It cannot.
     Down,
+}
+
+/// Lives of a destination that have ended: the last of them, and those right before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Lives {
+    /// The last.
+    pub last: Generation,
+    /// How many, with it.
+    pub count: u8,
+}
+
+impl Lives {
+    /// Whether a life is one of them.
+    pub const fn have(self, life: Generation) -> bool {
+        self.last.0.wrapping_sub(life.0) < self.count
+    }
 }
 
 /// How many connections, active and inactive, a destination may have; 0 is no limit.
@@ -296,11 +313,13 @@ pub struct Destination {
     pub backup: bool,
     /// Whether templates bring their clients to it even while it is drained.
     pub honours_templates: bool,
-    /// The life of it whose connections were told to end with a reset, whatever the service's policy is.
-    pub reset: Option<Generation>,
+    /// The lives of it whose connections were told to end with a reset, whatever the service's policy is.
+    pub reset: Lives,
+    /// The lives of it whose TCP connections go on.
+    pub kept: Lives,
     /// Forwarding method.
     pub method: Method,
-    /// Entries of another generation are dead.
+    /// Entries of another generation are dead, but for those that are kept.
     pub generation: Generation,
     /// NAT: the id of (address, port, protocol) that replies come from, if they always come from that one. Under a
     /// bundle they may have several.
@@ -309,6 +328,23 @@ pub struct Destination {
     pub next_hop: Option<NextHop>,
     /// TUN: how. `None` without a source address on the way out.
     pub tunnel: Option<Tunnel>,
+}
+
+impl Destination {
+    /// Whether a connection in this state, which was made in this life of it, goes to it still.
+    pub fn has(&self, life: Generation, state: State) -> bool {
+        life == self.generation || (state != State::Udp && self.kept.have(life))
+    }
+
+    /// Whether persistence templates lead to it. Its weight does not matter.
+    pub(crate) fn welcomes(&self) -> bool {
+        let intended = match self.intent {
+            Intent::Ready => true,
+            Intent::Drain => self.honours_templates,
+            Intent::Maint => false,
+        };
+        intended && self.health == Health::Up
+    }
 }
 
 /// How packets are put into others.

@@ -5,8 +5,8 @@ use crate::ids::{DestId, Generation, ListenId, RealId, ServiceId};
 use crate::routes::{Route, Routes};
 use crate::scheduler::Tables;
 use crate::snapshot::{
-    Clamp, Destination as Snapped, Health, Intent, Interface, Limits, Listen, Method, OnRemoval, Ports, Real,
-    SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts, Tunnel,
+    Clamp, Destination as Snapped, Health, Intent, Interface, Limits, Listen, Lives, Method, OnRemoval,
+    Ports, Real, SchedulerKind, Service as SnappedService, Snapshot, SnapshotBuilder, Timeouts, Tunnel,
 };
 use crate::sticky::Persistence;
 use crate::time::Seconds;
@@ -128,12 +128,23 @@ pub struct Destination {
     pub discovers_mtu: bool,
     /// Which life it is in.
     pub generation: Generation,
-    /// Which life of it was told to end with a reset.
-    pub reset: Option<Generation>,
+    /// Which lives of it were told to end with a reset.
+    pub reset: Lives,
+    /// Which lives of it have TCP connections that go on.
+    pub kept: Lives,
     /// Whether it is gone.
     pub removed: bool,
     /// Whether it is kept for its connections only.
     pub unscheduled: bool,
+}
+
+impl Destination {
+    /// Begins another life of it. TCP connections of those before go on if it `keeps` them.
+    pub fn begin_again(&mut self, keeps: bool) {
+        let count = if keeps { self.kept.count + 1 } else { 0 };
+        self.kept = Lives { last: self.generation, count };
+        self.generation = Generation(self.generation.0.wrapping_add(1));
+    }
 }
 
 /// The network: change it, then take a [`Site::snapshot`].
@@ -265,7 +276,8 @@ impl Site {
             encapsulation: Encapsulation::Ipip,
             discovers_mtu: true,
             generation: Generation(1),
-            reset: None,
+            reset: Lives::default(),
+            kept: Lives::default(),
             removed: false,
             unscheduled: false,
         }
@@ -284,6 +296,9 @@ impl Site {
             listens.extend(service.listens().into_iter().skip(1).map(|listen| (ServiceId(id), listen)));
             self.service(&mut builder, id, service, &mut reals);
         }
+        for (number, real) in (0..).zip(&reals).filter(|(_, real)| self.stands_beside(real)) {
+            builder.real(RealId(number), *real);
+        }
         self.reals = reals;
         // The first listen of a service has its number, the others come behind.
         let behind = u16::try_from(self.services.len()).expect("few services");
@@ -292,6 +307,17 @@ impl Site {
             builder.answer(CLIENT_SIDE, vip);
         }
         builder.build()
+    }
+
+    /// Whether a name has its port at an address where another one stands for every port: it stays then, whoever
+    /// brought it in.
+    fn stands_beside(&self, real: &Real) -> bool {
+        let services = self.services.iter().filter(|s| !s.removed);
+        real.port.is_some()
+            && services.filter(|s| s.proto == real.proto && !matches!(s.ports, Ports::One(_))).any(|s| {
+                let keeps = |d: &&Destination| !d.removed && d.method == Method::Nat && d.port.is_none();
+                s.destinations.iter().filter(keeps).any(|d| d.addr == real.addr)
+            })
     }
 
     fn network(&self, builder: &mut SnapshotBuilder) {
@@ -370,6 +396,7 @@ impl Site {
                     backup: d.backup,
                     honours_templates: false,
                     reset: d.reset,
+                    kept: d.kept,
                     method: d.method,
                     generation: d.generation,
                     real,

@@ -146,7 +146,9 @@ impl Model {
     /// The destination that a connection goes to, if it still is the one that it was made for.
     fn destination_of(&self, connection: &Connection) -> Option<&Destination> {
         let all = &self.service(connection.service)?.destinations;
-        let here = |d: &&Destination| d.id == connection.destination && d.generation == connection.generation;
+        let lives = |d: &Destination| if connection.state.is_some() { d.kept.count } else { 0 };
+        let ago = |d: &Destination| d.generation.0.wrapping_sub(connection.generation.0);
+        let here = |d: &&Destination| d.id == connection.destination && ago(d) <= lives(d);
         all.iter().find(here).filter(|d| !d.removed && !connection.detached)
     }
 

@@ -1,7 +1,6 @@
 //! Random configurations, and random changes of them.
 
 use super::traffic::{Dice, method};
-use crate::ids::Generation;
 use crate::snapshot::{Health, Intent, Limits, Method, OnRemoval, Ports, SchedulerKind, Timeouts};
 use crate::testing::site::{Destination, Service, Site, real, real6, vip, vip6};
 use crate::time::Seconds;
@@ -144,9 +143,12 @@ fn change_destination(site: &mut Site, dice: &mut Dice, index: usize) {
     let (on_removal, sorry) = (service.on_removal, service.sorry);
     let d = &mut service.destinations[at];
     match dice.roll(9) {
-        0 | 1 if on_removal == OnRemoval::Keep => d.unscheduled = true,
+        0 | 1 if on_removal == OnRemoval::Keep => {
+            d.unscheduled = true;
+            d.begin_again(true);
+        }
         0 | 1 => d.removed = true,
-        2 => d.generation = Generation(d.generation.0.wrapping_add(1)),
+        2 => d.begin_again(false),
         3 => d.intent = *dice.pick(&[Intent::Ready, Intent::Ready, Intent::Drain, Intent::Maint]),
         4 => d.health = *dice.pick(&[Health::Up, Health::Up, Health::Down]),
         5 => d.backup = !d.backup,
