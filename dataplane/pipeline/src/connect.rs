@@ -11,7 +11,7 @@
 //! its in-entry is on the way.
 
 use crate::context::Context;
-use crate::entry::{Entry, Flags, Reply, State};
+use crate::entry::{Entry, Flags, Reply, State, TemplateLife};
 use crate::ids::{DestId, ServiceId};
 use crate::inbound::{Aside, Served, Step};
 use crate::keeper::Connection;
@@ -142,8 +142,9 @@ impl<'a> Context<'a> {
             Err(step) => return step,
         };
         let mut entry = self.new_entry(packet, chosen);
-        if counted {
+        if let Some(template) = counted {
             entry.flags = entry.flags.with(Flags::CONTROLLED);
+            entry.template = template;
         }
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
         let helped = self.looked_into(packet, chosen).then_some((Kind::Helper, [0; 3]));
@@ -155,8 +156,8 @@ impl<'a> Context<'a> {
         let opening = Opening { key: packet.key, entry, home, record };
         let place = reserved.place();
         let published = self.publish(&opening, reserved, reply);
-        if counted && published.is_err() {
-            self.give_up(packet, chosen);
+        if let Some(template) = counted.filter(|_| published.is_err()) {
+            self.give_up(packet, chosen, template);
         }
         match published {
             Ok(aside) => {
@@ -175,13 +176,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Chooses where a connection goes, and makes its out-entry if it has one. Says whether a template counts it.
+    /// Chooses where a connection goes, and makes its out-entry if it has one. Says which template counts it.
     fn choose(
         &mut self,
         packet: &Packet,
         served: Served<'a>,
         reserved: &Reserved,
-    ) -> Result<(Chosen<'a>, Option<Place>, bool), Step<'a>> {
+    ) -> Result<(Chosen<'a>, Option<Place>, Option<TemplateLife>), Step<'a>> {
         if let Some(persistence) = self.snapshot.persistence(served.id) {
             let (chosen, counted) = self.choose_by_template(packet, served, &persistence)?;
             let reply = if too_old(packet, chosen) {
@@ -192,8 +193,8 @@ impl<'a> Context<'a> {
             return match reply {
                 Ok(reply) => Ok((chosen, reply, counted)),
                 Err(no) => {
-                    if counted {
-                        self.give_up(packet, chosen);
+                    if let Some(template) = counted {
+                        self.give_up(packet, chosen, template);
                     }
                     // The client's destination is the only one for it.
                     Err(Step::Refuse(match no {
@@ -213,7 +214,7 @@ impl<'a> Context<'a> {
                 return Err(Step::Refuse(Reason::TtlExceeded));
             }
             match self.reply_of(packet, chosen, reserved) {
-                Ok(reply) => return Ok((chosen, reply, false)),
+                Ok(reply) => return Ok((chosen, reply, None)),
                 Err(NoReply::Refused(reason)) => return Err(Step::Refuse(reason)),
                 Err(NoReply::InUse) if excluded.add(chosen.id) => {}
                 Err(NoReply::InUse) => return Err(Step::Refuse(Reason::NatTupleInUse)),
@@ -326,7 +327,8 @@ impl<'a> Context<'a> {
             }
         };
         let generation = chosen.destination.generation;
-        Entry { tick: self.tick, state, flags, destination: chosen.id, generation }
+        let template = TemplateLife::default();
+        Entry { tick: self.tick, state, flags, destination: chosen.id, generation, template }
     }
 
     /// Publishes the out-entry of a connection whose in-entry will be `of`.

@@ -6,7 +6,7 @@
 //!
 //!   53   50 49          42 41                 26 25     20 19    16 15                  0
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
-//!  | spare |  generation  |     destination     |  flags  | state  |   tick of last use  |
+//!  | templ |  generation  |     destination     |  flags  | state  |   tick of last use  |
 //!  +-------+--------------+---------------------+---------+--------+---------------------+
 //!          |  index of a side record, with SIDE |
 //!
@@ -94,7 +94,7 @@ impl Flags {
     /// Destination and generation are in a side record, whose index is in their place ([`crate::side`]): for as long
     /// as the entry lives.
     pub const SIDE: Flags = Flags(1 << 1);
-    /// Belongs to a persistence template or another connection.
+    /// A persistence template counts it.
     pub const CONTROLLED: Flags = Flags(1 << 2);
     /// Was established once.
     pub const ASSURED: Flags = Flags(1 << 3);
@@ -141,12 +141,41 @@ pub struct Entry {
     pub destination: DestId,
     /// Which life of that destination; likewise.
     pub generation: Generation,
+    /// Which life of its template counts it, with [`Flags::CONTROLLED`].
+    pub template: TemplateLife,
+}
+
+/// Templates of one client follow each other with different numbers, so that a connection's end is not taken for that
+/// of another template's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TemplateLife(u8);
+
+impl TemplateLife {
+    /// Bits of a number.
+    pub(crate) const BITS: u32 = 4;
+
+    /// The life of this number, as far as it has bits for that.
+    #[expect(clippy::cast_possible_truncation, reason = "its bits are cut out")]
+    pub(crate) const fn new(number: u64) -> TemplateLife {
+        TemplateLife(number as u8 & ((1 << TemplateLife::BITS) - 1))
+    }
+
+    /// Its number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The next.
+    pub(crate) const fn next(self) -> TemplateLife {
+        TemplateLife::new(self.number() + 1)
+    }
 }
 
 const STATE_AT: u32 = 16;
 const FLAGS_AT: u32 = 20;
 const DESTINATION_AT: u32 = 26;
 const GENERATION_AT: u32 = 42;
+const TEMPLATE_AT: u32 = 50;
 
 impl Entry {
     /// The payload that says this.
@@ -157,7 +186,8 @@ impl Entry {
                 | (self.state.code() << STATE_AT)
                 | (u64::from(self.flags.0) << FLAGS_AT)
                 | (u64::from(self.destination.0) << DESTINATION_AT)
-                | (u64::from(self.generation.0) << GENERATION_AT),
+                | (u64::from(self.generation.0) << GENERATION_AT)
+                | (self.template.number() << TEMPLATE_AT),
         )
     }
 
@@ -204,6 +234,7 @@ impl From<Payload> for Entry {
             flags: Flags((bits >> FLAGS_AT) as u8 & ((1 << Flags::BITS) - 1)),
             destination: DestId((bits >> DESTINATION_AT) as u16),
             generation: Generation((bits >> GENERATION_AT) as u8),
+            template: TemplateLife::new(bits >> TEMPLATE_AT),
         }
     }
 }
@@ -309,20 +340,24 @@ mod tests {
             flags: Flags::ASSURED.with(Flags::NO_OUTPUT),
             destination: DestId(0xabcd),
             generation: Generation(0xff),
+            template: TemplateLife::new(0xa),
         };
         assert_eq!(
             entry.payload().bits(),
-            (0xff << 42) | (0xabcd << 26) | (0b1001 << 20) | (4 << 16) | 0x1234
+            (0xa << 50) | (0xff << 42) | (0xabcd << 26) | (0b1001 << 20) | (4 << 16) | 0x1234
         );
     }
 
     proptest! {
         #[test]
-        fn a_payload_reads_back(tick: u16, state in 0u64..16, flags in 0u8..64, dest: u16, generation: u8) {
+        fn a_payload_reads_back(
+            (tick, state, flags, dest, generation, template) in
+                (any::<u16>(), 0u64..16, 0u8..64, any::<u16>(), any::<u8>(), 0u64..16),
+        ) {
             let state = State::from_code(state);
             let entry = Entry {
                 tick: Tick(tick), state, flags: Flags(flags), destination: DestId(dest),
-                generation: Generation(generation),
+                generation: Generation(generation), template: TemplateLife::new(template),
             };
             prop_assert_eq!(Entry::from(entry.payload()), entry);
         }
@@ -331,7 +366,7 @@ mod tests {
         fn the_index_of_a_record_reads_back(index in 0u32..(1 << RecordId::BITS) - 1, dest: u16) {
             let plain = Entry {
                 tick: Tick(7), state: State::Udp, flags: Flags::ASSURED, destination: DestId(dest),
-                generation: Generation(3),
+                generation: Generation(3), template: TemplateLife::new(5),
             };
             prop_assert_eq!(plain.record(), None);
             let record = RecordId::from_index(index).expect("24 bits");
@@ -339,6 +374,7 @@ mod tests {
             prop_assert_eq!(entry.record(), Some(record));
             prop_assert_eq!((entry.tick, entry.state), (plain.tick, plain.state));
             prop_assert!(entry.flags.contains(Flags::ASSURED));
+            prop_assert_eq!(entry.template, plain.template);
         }
 
         #[test]

@@ -14,7 +14,7 @@
 
 use crate::connect::{Chosen, NoReply, Opening, Unpublished, Way};
 use crate::context::Context;
-use crate::entry::{Entry, Flags, State};
+use crate::entry::{Entry, Flags, State, TemplateLife};
 use crate::helper::Expectation;
 use crate::ids::ListenId;
 use crate::inbound::{Served, Step};
@@ -91,9 +91,10 @@ impl<'a> Context<'a> {
         let entry = Entry {
             tick: self.tick,
             state: State::Tcp(TcpState::Listen),
-            flags: Flags::CONTROLLED,
+            flags: Flags::NONE,
             destination: id,
             generation: to.generation,
+            template: TemplateLife::default(),
         };
         Opening { key, entry, home, record: Some(Record::data(home, rport)) }
     }

@@ -270,7 +270,8 @@ impl<'a> Keeper<'a> {
         // It may have been due for a while.
         let ago = entry.tick.age(self.tick).0.saturating_sub(entry.state.timeout(&service.timeouts).0);
         let ago = if entry.expired(&service.timeouts, self.tick) { ago } else { 0 };
-        self.leave_template(KeyParts::of(connection.key).client.0, listen.service, home, ago);
+        let client = KeyParts::of(connection.key).client.0;
+        self.leave_template(client, listen.service, (home, entry.template), ago);
     }
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is

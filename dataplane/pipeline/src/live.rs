@@ -45,6 +45,11 @@ impl DestLive {
         u64::from(self.active()) + u64::from(self.inactive())
     }
 
+    /// Whether it has as many connections as it may ever have.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        limits.connections != 0 && self.total() >= u64::from(limits.connections)
+    }
+
     /// Whether it has too many connections for a new one.
     ///
     /// The mark for the thresholds is set when the connections reach `upper`, and cleared when they are fewer than
@@ -54,7 +59,7 @@ impl DestLive {
     // estimates while connections open and end.
     pub fn overloaded(&self, limits: &Limits) -> bool {
         let total = self.total();
-        let full = limits.connections != 0 && total >= u64::from(limits.connections);
+        let full = self.is_full(limits);
         let marked = self.overloaded.load(Ordering::Relaxed);
         let (upper, lower) = (u64::from(limits.upper), u64::from(limits.lower));
         let below = if lower != 0 { total < lower } else { total * 4 < upper * 3 };

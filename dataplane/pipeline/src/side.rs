@@ -47,7 +47,8 @@ pub enum Kind {
     Helper = 1,
     /// A connection that the SYN proxy makes or has made. All words: [`Stage`].
     Proxied = 2,
-    /// A persistence template. Word 1: how many connections it has.
+    /// A persistence template. Word 1: how many connections it has, and which one it is. Word 2: of a network of how
+    /// many bits.
     Template = 3,
     /// A connection that follows from another ([`crate::expect`]), or the expectation of one. Word 1: the real
     /// server's port.

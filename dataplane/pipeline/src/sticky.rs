@@ -9,12 +9,14 @@
 //!   then ([`settled`]), before it counts that connection out.
 //! - A connection is counted in before it is published, and counted out by whoever removes its entry
 //!   ([`Flags::CONTROLLED`]).
-//! - The count carries a mark of its template's key, so that whoever comes too late does not change another record.
+//! - The count carries a mark of its template, so that whoever comes too late does not change another one's, and its
+//!   connections carry the template's number, so that none is counted out of a later one.
+//! - A template is of a network of as many bits as its service's clients count by, or it leads nowhere.
 //! - No destination counts a template: it has [`Flags::DETACHED`].
 
 use crate::connect::{Chosen, too_old};
 use crate::context::Context;
-use crate::entry::{Entry, Flags, State};
+use crate::entry::{Entry, Flags, State, TemplateLife};
 use crate::ids::{DestId, Generation, ServiceId};
 use crate::inbound::{Served, Step};
 use crate::keeper::{Connection, Keeper, at_home};
@@ -24,9 +26,10 @@ use crate::pipeline::Shared;
 use crate::reason::Reason;
 use crate::scheduler::Excluded;
 use crate::side::{Home, Kind, Record};
+use crate::snapshot::Destination;
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::TcpState;
-use crate::time::{Seconds, Tick};
+use crate::time::{Seconds, Tick, Time};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How a service keeps its clients with their destinations.
@@ -53,6 +56,12 @@ impl Persistence {
             }
         }
     }
+
+    /// How many bits the network of a client has.
+    fn bits(&self, client: IpAddr) -> u8 {
+        let whole = if client.is_ipv4() { 32 } else { 128 };
+        self.prefix.map_or(whole, |prefix| prefix.min(whole))
+    }
 }
 
 /// The state of a template that lives by its service's timeout, and of one that was armed again.
@@ -67,16 +76,25 @@ const PATIENCE: usize = 64;
 /// Times that a count is tried while others change it.
 const ATTEMPTS: usize = 16;
 
-/// The count in a record's first word, and the mark above it.
+/// The count in a record's first word, and above it the mark: the template's life, and what tells it from others.
 const COUNT: u64 = (1 << 24) - 1;
+const LIFE_AT: u32 = u64::BITS - TemplateLife::BITS;
 
-fn mark(key: &Key) -> u64 {
+/// The mark of a template that is made `now`. Of what life it is follows from that of the one `before`, if that had to
+/// make way: its connections are there still.
+fn mark(key: &Key, now: Time, before: Option<TemplateLife>) -> u64 {
     let words = match key {
-        Key::Narrow([word]) => [*word, 0, 0],
-        Key::Wide(words) => *words,
+        Key::Narrow([word]) => [now.0, *word, 0, 0],
+        Key::Wide([a, b, c]) => [now.0, *a, *b, *c],
     };
-    words.iter().fold(0u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        & !COUNT
+    let mix = |sum: u64, word: &u64| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let any = words.iter().fold(0u64, mix);
+    let life = before.map_or(TemplateLife::new(any >> LIFE_AT), TemplateLife::next);
+    (any & !COUNT & ((1 << LIFE_AT) - 1)) | (life.number() << LIFE_AT)
+}
+
+fn life(word: u64) -> TemplateLife {
+    TemplateLife::new(word >> LIFE_AT)
 }
 
 fn lifetime(entry: Entry, persistence: &Persistence) -> u16 {
@@ -94,15 +112,32 @@ fn settled(entry: Entry, persistence: &Persistence, now: Tick, ago: u16) -> Entr
     Entry { tick: Tick(entry.tick.0.wrapping_add(since)), state: ARMED, ..entry }
 }
 
-/// Whether a template leads anyone anywhere still.
-pub fn lives(entry: Entry, record: &Record, persistence: &Persistence, now: Tick) -> bool {
-    connections(record) > 0 || entry.tick.age(now).0 <= lifetime(entry, persistence)
+/// Whether the template of a network leads anyone anywhere still.
+pub fn lives(
+    entry: Entry,
+    record: &Record,
+    (network, persistence): (IpAddr, &Persistence),
+    now: Tick,
+) -> bool {
+    let same = record.words[1] == u64::from(persistence.bits(network));
+    same && (connections(record) > 0 || entry.tick.age(now).0 <= lifetime(entry, persistence))
+}
+
+/// What came of the wish to have a template count a new connection.
+enum Join {
+    /// It does, and this is where it leads.
+    To(DestId, TemplateLife),
+    /// There are as many connections as there may be where it leads.
+    Full,
+    /// It led nowhere, and is gone.
+    Ended(TemplateLife),
+    /// It changed meanwhile: look again.
+    Again,
 }
 
 /// Removes a template that was found at `place`, for whoever is no worker. `false` when it has changed meanwhile.
 ///
-/// Its connections go on. One that ends after its client has got another template to the same destination is counted
-/// out of that: it then lives for its timeout after its last use only, though it may have connections.
+/// Its connections go on.
 pub fn clear(shared: &Shared, place: Place, entry: Entry) -> bool {
     let removed = shared.tables.remove(place, entry.payload()).is_ok();
     if let Some(record) = entry.record().filter(|_| removed) {
@@ -126,31 +161,29 @@ pub fn expires_in(entry: Entry, persistence: &Persistence, now: Tick) -> u16 {
 }
 
 impl Keeper<'_> {
-    /// Counts a new connection in, if the template still leads somewhere. Otherwise it is gone, or is to be looked at
-    /// again.
-    fn join(
-        &mut self,
-        service: ServiceId,
-        persistence: &Persistence,
-        template: Connection,
-    ) -> Option<DestId> {
+    /// Counts a new connection in, if the template still leads somewhere.
+    fn join(&mut self, service: ServiceId, persistence: &Persistence, template: Connection) -> Join {
         let entry = template.entry();
-        let (id, record) = (entry.record()?, template.record(self.shared)?);
-        let lives = lives(entry, &record, persistence, self.tick);
-        let leads = at_home(self.snapshot, service, record.home)
-            .filter(|(_, destination)| lives && destination.welcomes());
-        let Some((leads, _)) = leads else {
-            self.retire(template);
-            return None;
+        let (Some(id), Some(record)) = (entry.record(), template.record(self.shared)) else {
+            return Join::Again;
         };
+        let (mark, network) = (record.words[0] & !COUNT, KeyParts::of(template.key).client.0);
+        let lives = lives(entry, &record, (network, persistence), self.tick);
+        let leads = at_home(self.snapshot, service, record.home);
+        let Some((leads, destination)) = leads.filter(|(_, d)| lives && d.welcomes()) else {
+            return if self.retire(template) { Join::Ended(life(mark)) } else { Join::Again };
+        };
+        if self.shared.live.destination(leads).is_full(&destination.limits) {
+            return Join::Full;
+        }
         let used = Entry { tick: self.tick, state: USED, ..entry };
-        if used != entry {
-            self.tables.update(template.place, template.payload, used.payload()).ok()?;
+        if used != entry && self.tables.update(template.place, template.payload, used.payload()).is_err() {
+            return Join::Again;
         }
         let mut seen = self.side.word(id, 0);
         loop {
-            if seen & !COUNT != mark(&template.key) {
-                return None;
+            if seen & !COUNT != mark {
+                return Join::Again;
             }
             match self.side.change(id, 0, seen, seen + 1) {
                 Ok(()) => break,
@@ -158,13 +191,23 @@ impl Keeper<'_> {
             }
         }
         // If it is gone meanwhile, so is the count.
-        let still = self.tables.confirm(template.place, &template.key).map(Entry::from)?;
-        (still.record() == Some(id)).then_some(leads)
+        let still = self.tables.confirm(template.place, &template.key).map(Entry::from);
+        if still.is_some_and(|still| still.record() == Some(id)) {
+            Join::To(leads, life(mark))
+        } else {
+            Join::Again
+        }
     }
 
     /// Counts a connection out that ended `ago` seconds before now.
     #[cold]
-    pub(crate) fn leave_template(&mut self, client: IpAddr, service: ServiceId, home: Home, ago: u16) {
+    pub(crate) fn leave_template(
+        &mut self,
+        client: IpAddr,
+        service: ServiceId,
+        of: (Home, TemplateLife),
+        ago: u16,
+    ) {
         let Some(persistence) = self.snapshot.persistence(service) else { return };
         let key = Key::template(persistence.network(client), 0, service);
         let hash = self.tables.hash(&key);
@@ -174,8 +217,9 @@ impl Keeper<'_> {
             let entry = template.entry();
             let (Some(id), Some(record)) = (entry.record(), template.record(self.shared)) else { return };
             let word = record.words[0];
-            if record.home != home || word & !COUNT != mark(&key) || word & COUNT == 0 {
-                // That is a later one.
+            let same = record.words[1] == u64::from(persistence.bits(client));
+            if (record.home, life(word)) != of || !same || word & COUNT == 0 {
+                // That is another one.
                 return;
             }
             let settled = settled(entry, &persistence, self.tick, ago);
@@ -194,7 +238,7 @@ impl Keeper<'_> {
     /// Looks at a template that no packet asks for, as [`Keeper::examine`] does at connections.
     pub(crate) fn examine_template(&mut self, template: Connection, service: ServiceId) -> Option<u16> {
         let network = KeyParts::of(template.key).client.0;
-        let persistence = self.snapshot.persistence(service).filter(|p| p.network(network) == network);
+        let persistence = self.snapshot.persistence(service);
         let entry = template.entry();
         let record = template.record(self.shared);
         let home = record.and_then(|record| at_home(self.snapshot, service, record.home));
@@ -203,7 +247,7 @@ impl Keeper<'_> {
             return None;
         };
         let (lived, life) = (entry.tick.age(self.tick).0, lifetime(entry, &persistence));
-        if !lives(entry, &record, &persistence, self.tick) {
+        if !lives(entry, &record, (network, &persistence), self.tick) {
             self.retire(template);
             return None;
         }
@@ -228,36 +272,50 @@ impl<'a> Context<'a> {
         let seen = self.tables().get(&key, self.tables().hash(&key))?;
         let template = Connection { place: seen.place, key, payload: seen.payload };
         let (entry, record) = (template.entry(), template.record(self.shared)?);
-        let lives = connections(&record) > 0 || entry.tick.age(self.tick).0 <= lifetime(entry, persistence);
+        let lives = lives(entry, &record, (network, persistence), self.tick);
+        let full = |id, d: &Destination| self.shared.live.destination(id).is_full(&d.limits);
         at_home(self.snapshot, service, record.home)
-            .filter(|(_, destination)| lives && destination.welcomes())
+            .filter(|(id, destination)| lives && destination.welcomes() && !full(*id, destination))
             .map(|(id, _)| id)
     }
 
-    /// Where a new connection of a persistent service goes, and whether it is counted by a template.
+    /// Where a new connection of a persistent service goes, and which template counts it, if one does. What would be
+    /// too much for its client's destination goes elsewhere; the template stays.
     pub(crate) fn choose_by_template(
         &mut self,
         packet: &Packet,
         served: Served<'a>,
         persistence: &Persistence,
-    ) -> Result<(Chosen<'a>, bool), Step<'a>> {
+    ) -> Result<(Chosen<'a>, Option<TemplateLife>), Step<'a>> {
         let network = persistence.network(KeyParts::of(packet.key).client.0);
         let key = Key::template(network, 0, served.id);
         let tables = self.tables();
         let hash = tables.hash(&key);
+        let mut before = None;
         for _ in 0..PATIENCE {
             if let Some(seen) = tables.get(&key, hash) {
                 let template = Connection { place: seen.place, key, payload: seen.payload };
-                let joined = self.keeper().join(served.id, persistence, template);
-                if let Some((id, destination)) =
-                    joined.and_then(|id| Some((id, self.snapshot.destination(id)?)))
-                {
-                    return Ok((Chosen { service: served.id, id, destination }, true));
+                match self.keeper().join(served.id, persistence, template) {
+                    Join::To(id, life) => {
+                        let destination =
+                            self.snapshot.destination(id).ok_or(Step::Refuse(Reason::NoDestination))?;
+                        return Ok((Chosen { service: served.id, id, destination }, Some(life)));
+                    }
+                    Join::Full => {
+                        let chosen = self.pick(packet, served, &Excluded::none());
+                        return Ok((chosen.ok_or(Step::Refuse(Reason::NoDestination))?, None));
+                    }
+                    Join::Ended(life) => before = Some(life),
+                    Join::Again => {}
                 }
                 continue;
             }
             match tables.reserve(&key, hash) {
-                Wish::Reserved(reserved) => return self.new_template(packet, served, &key, reserved),
+                Wish::Reserved(reserved) => {
+                    let bits = u64::from(persistence.bits(network));
+                    let words = [mark(&key, self.now, before) | 1, bits, 0];
+                    return self.new_template(packet, served, words, reserved);
+                }
                 Wish::Exists(_) => {}
                 Wish::Busy => std::hint::spin_loop(),
                 Wish::Full => return Err(Step::Refuse(Reason::TableFull)),
@@ -271,28 +329,28 @@ impl<'a> Context<'a> {
         &mut self,
         packet: &Packet,
         served: Served<'a>,
-        key: &Key,
+        words: [u64; 3],
         reserved: Reserved,
-    ) -> Result<(Chosen<'a>, bool), Step<'a>> {
+    ) -> Result<(Chosen<'a>, Option<TemplateLife>), Step<'a>> {
         let Some(chosen) = self.pick(packet, served, &Excluded::none()) else {
             return Err(Step::Refuse(Reason::NoDestination));
         };
         if served.service.sorry == Some(chosen.id) {
             // Nobody is kept where nobody is served.
-            return Ok((chosen, false));
+            return Ok((chosen, None));
         }
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
-        let record = Record { kind: Kind::Template, home, words: [mark(key) | 1, 0, 0] };
+        let record = Record { kind: Kind::Template, home, words };
         let id = self.shared.side.open(&record).ok_or(Step::Refuse(Reason::SideRecordsFull))?;
         // It is no connection that waits to be established.
-        let (flags, nowhere) = (Flags::DETACHED.with(Flags::ASSURED), (DestId(0), Generation(0)));
-        let entry =
-            Entry { tick: self.tick, state: USED, flags, destination: nowhere.0, generation: nowhere.1 };
+        let (flags, template) = (Flags::DETACHED.with(Flags::ASSURED), TemplateLife::default());
+        let (destination, generation) = (DestId(0), Generation(0));
+        let entry = Entry { tick: self.tick, state: USED, flags, destination, generation, template };
         if reserved.publish(entry.with_record(id).payload()).is_err() {
             self.shared.side.close(id);
             return Err(Step::Again);
         }
-        Ok((chosen, true))
+        Ok((chosen, Some(life(words[0]))))
     }
 
     /// A packet of a service that schedules each by itself: no entry is made.
@@ -306,8 +364,8 @@ impl<'a> Context<'a> {
             Some(persistence) => match self.choose_by_template(packet, served, &persistence) {
                 Err(step) => return step,
                 Ok((chosen, counted)) => {
-                    if counted {
-                        self.give_up(packet, chosen);
+                    if let Some(template) = counted {
+                        self.give_up(packet, chosen, template);
                     }
                     chosen
                 }
@@ -321,10 +379,10 @@ impl<'a> Context<'a> {
     }
 
     /// Counts out a connection that came to nothing.
-    pub(crate) fn give_up(&mut self, packet: &Packet, chosen: Chosen<'_>) {
+    pub(crate) fn give_up(&mut self, packet: &Packet, chosen: Chosen<'_>, template: TemplateLife) {
         let home = Home { destination: chosen.id, generation: chosen.destination.generation };
         let client = KeyParts::of(packet.key).client.0;
-        self.keeper().leave_template(client, chosen.service, home, 0);
+        self.keeper().leave_template(client, chosen.service, (home, template), 0);
     }
 }
 
@@ -336,7 +394,7 @@ mod tests {
 
     fn template(tick: u16, state: State) -> Entry {
         let (flags, destination, generation) = (Flags::DETACHED, DestId(7), Generation(1));
-        Entry { tick: Tick(tick), state, flags, destination, generation }
+        Entry { tick: Tick(tick), state, flags, destination, generation, template: TemplateLife::default() }
     }
 
     #[test]
@@ -376,5 +434,19 @@ mod tests {
             expires_in(template(65_000, USED), &PERSISTENCE, Tick(65_000u16.wrapping_add(lived)))
         };
         assert_eq!([0, 359, 360, 361, 420, 421].map(left), [360, 1, 0, 59, 0, 59]);
+    }
+
+    #[test]
+    fn templates_that_follow_each_other_are_told_apart() {
+        let key = Key::template(Ipv4Addr::new(192, 0, 2, 7).into(), 0, ServiceId(3));
+        let first = mark(&key, Time(7), None);
+        let mut marks = vec![first];
+        for _ in 0..15 {
+            marks.push(mark(&key, Time(7), marks.last().copied().map(life)));
+        }
+        assert!(marks.iter().all(|mark| mark & COUNT == 0));
+        let lives: std::collections::BTreeSet<u64> = marks.iter().map(|mark| life(*mark).number()).collect();
+        assert_eq!(lives.len(), 16);
+        assert_ne!(mark(&key, Time(8), None), first);
     }
 }

@@ -1,9 +1,13 @@
 //! FTP through NAT: what is said on the control connection, and the data connections that follow from it.
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use sheave_pipeline::entry::Entry;
 use sheave_pipeline::ids::DestId;
+use sheave_pipeline::side::Kind;
 use sheave_pipeline::snapshot::Method;
+use sheave_pipeline::sticky::{Persistence, connections};
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, Packet, SERVER_SIDE, Site, real, real6, vip, vip6};
+use sheave_pipeline::time::Seconds;
 use sheave_pipeline::{Resolve, Snapshot};
 use sheave_proto::wire::flow::Proto;
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +74,10 @@ const PORT: u16 = 40_000;
 impl Scene {
     /// A greeted client.
     fn new(v6: bool) -> Scene {
+        Scene::with(v6, Vec::new())
+    }
+
+    fn with(v6: bool, persistence: Vec<(u16, Persistence)>) -> Scene {
         let mut site = Site::default();
         let (vip, real, client): (IpAddr, IpAddr, IpAddr) = if v6 {
             (vip6(0).into(), real6(0).into(), "2001:db8:c::7".parse().expect("an address"))
@@ -78,6 +86,7 @@ impl Scene {
         };
         site.add(vip, CONTROL, Proto::Tcp, Method::Nat, 1).destinations[0].port = Some(CONTROL);
         site.ftp = vec![0];
+        site.persistent = persistence;
         let lab = Lab::new(Resolve::Control);
         let snapshot = site.snapshot();
         let mut scene = Scene { lab, site, snapshot, client, vip, real, next: (1000, 5000), delta: 0 };
@@ -305,6 +314,33 @@ fn all_of_it_ends() {
     scene.lab.expire(&scene.snapshot);
     assert_eq!((scene.records(), scene.lab.live(DestId(0))), (0, (0, 0)));
     assert!(scene.lab.shared.tables.is_empty());
+}
+
+#[test]
+fn a_template_counts_the_control_connection_only() {
+    let persistence = Persistence { timeout: Seconds(60), prefix: None };
+    let mut scene = Scene::with(false, vec![(0, persistence)]);
+    for rport in [40_000, 40_001, 40_002] {
+        let text = pasv(scene.real, rport);
+        scene.says(&text);
+        scene.passive(50_000, rport, rport);
+        scene.lab.wait(11);
+        scene.lab.expire(&scene.snapshot);
+    }
+    let text = pasv(scene.real, 40_003);
+    scene.says(&text);
+    scene.lab.wait(122);
+    scene.lab.expire(&scene.snapshot);
+    assert_eq!(scene.lab.live(DestId(0)), (1, 0), "the control connection is there still");
+    let (mut counts, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let (tables, side) = (scene.lab.shared.tables, scene.lab.shared.side);
+        next = tables.scan(from, 1 << 20, |place, key, payload| {
+            let record = side.of(tables, (place, &key), Entry::from(payload));
+            counts.extend(record.filter(|r| r.kind == Kind::Template).map(|r| connections(&r)));
+        });
+    }
+    assert_eq!(counts, [1]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl View<'_> {
         let filter = wanted.filter;
         let leads =
             |to: DestAddr| to.addr == destination.addr && (to.port.is_none() || to.port == destination.port);
-        let shown = sticky::lives(entry, &record, &persistence, self.now)
+        let shown = sticky::lives(entry, &record, (network, &persistence), self.now)
             && wanted.service.is_none_or(|wanted| wanted == Some(id))
             && filter.client.is_none_or(|clients| clients.meet(client))
             && filter.destination.is_none_or(leads);
