@@ -393,3 +393,16 @@ pub struct Real {
     /// Protocol.
     pub proto: Proto,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_come_round() {
+        let lives = Lives { last: Generation(1), count: 3 };
+        let those: Vec<u8> = (0..=255).filter(|life| lives.have(Generation(*life))).collect();
+        assert_eq!(those, [0, 1, 255]);
+        assert!((0..=255).all(|life| !Lives::default().have(Generation(life))));
+    }
+}
