@@ -45,7 +45,7 @@ pub(crate) fn status(director: &mut Director) -> Status {
         services: count(config.services.len()),
         destinations: count(config.services.iter().map(|s| s.destinations.len()).sum()),
         connections: connections(director),
-        half_open: director.dataplane.shared.live.pending(director.dataplane.workers.len()),
+        half_open: director.dataplane.shared.live.half_open(director.dataplane.workers.len()),
         max_connections: u64::from(config.director.max_connections),
         floods: floods(director),
         refused: director.pressure.refused(),

@@ -1,4 +1,4 @@
-//! Packets without an entry while a worker is in flood mode, and what makes room for entries.
+//! Packets without an entry while their listen is in flood mode, and what makes room for entries.
 //!
 //! Under direct routing and tunnelling a packet needs no entry to find its way: the choice is worked out from the flow
 //! and the pool alone, the same for each of its packets, and an entry is made when the client acknowledges what the real
@@ -8,17 +8,18 @@
 use crate::connect::{Chosen, FTP_DATA, too_old};
 use crate::context::Context;
 use crate::counters::{self, Extra};
-use crate::entry::{Entry, Flags, Reply};
-use crate::flood::{Limits, Mode};
-use crate::ids::DestId;
+use crate::entry::{Entry, Flags, Reply, State};
+use crate::flood::{EASED, SHARE, STRETCHED, Turn};
+use crate::ids::{DestId, ListenId};
 use crate::inbound::{Served, Step};
 use crate::keeper::Connection;
 use crate::key::{Key, KeyParts, Side};
+use crate::live::Live;
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
 use crate::side::Kind;
-use crate::snapshot::Method;
+use crate::snapshot::{Method, Snapshot};
 use crate::tables::Tables;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
@@ -27,6 +28,17 @@ use sheave_table::Hash;
 /// An entry that is not established stays so many seconds, whoever wants its place.
 const PATIENCE: u16 = 3;
 
+/// How many more connections there is room for that nobody answered.
+fn left(snapshot: &Snapshot, live: &Live, workers: usize, proto: Proto) -> u64 {
+    match proto {
+        Proto::Tcp => snapshot.half_open.saturating_sub(live.half_open(workers)),
+        Proto::Udp => snapshot.half_open.saturating_mul(UDP).saturating_sub(live.unanswered(workers)),
+    }
+}
+
+/// UDP may have so many times as many connections as TCP that nobody answered: they are nothing out of the ordinary.
+const UDP: u64 = 3;
+
 /// Whether a packet may be the one that follows a real server's SYN+ACK.
 fn acknowledges(packet: &Packet) -> bool {
     let others = TcpFlags::SYN | TcpFlags::RST | TcpFlags::FIN;
@@ -34,40 +46,91 @@ fn acknowledges(packet: &Packet) -> bool {
 }
 
 impl<'a> Context<'a> {
-    fn limits(&self) -> Limits {
-        Limits { rate: self.snapshot.new_connections, budget: self.snapshot.half_open }
-    }
-
     /// Takes note of a connection that begins. Says whether it may have an entry.
     #[inline]
-    pub(crate) fn begins(&mut self) -> bool {
-        if self.snapshot.new_connections == 0 && !self.own.flood.recent() {
+    pub(crate) fn begins(&mut self, packet: &Packet) -> bool {
+        let (now, rate) = (self.now, self.snapshot.new_connections);
+        let Some(listen) = packet.key.listen().filter(|_| rate != 0) else { return true };
+        self.tend_flood(listen);
+        let in_time = self.own.floods.meter(listen).arrived(now, rate);
+        if in_time && self.has_room(packet, listen) {
             return true;
         }
-        let (was, limits) = (self.own.flood.mode(), self.limits());
-        let (live, workers) = (&self.shared.live, self.own.settings.workers);
-        let may = self.own.flood.arrived(self.now, limits, || live.pending(workers));
-        self.tell_flood(was);
-        may
+        if in_time && packet.proto == Proto::Udp {
+            self.own.floods.waver(now, listen);
+        } else {
+            let turn = self.own.floods.enter(now, listen);
+            self.tell_flood(turn);
+        }
+        false
     }
 
-    /// Lets time pass for the meter.
-    pub(crate) fn tend_flood(&mut self) {
-        let (was, limits) = (self.own.flood.mode(), self.limits());
-        let (live, workers) = (&self.shared.live, self.own.settings.workers);
-        self.own.flood.tend(self.now, limits, || live.pending(workers));
-        self.tell_flood(was);
+    /// Whether a connection that began without an entry may have one now.
+    fn admits(&mut self, packet: &Packet) -> bool {
+        let rate = self.snapshot.new_connections;
+        let Some(listen) = packet.key.listen().filter(|_| rate != 0) else { return true };
+        self.own.floods.meter(listen).take(self.now, rate) && self.has_room(packet, listen)
+    }
+
+    /// Whether there is room for one more connection that nobody has answered.
+    fn has_room(&mut self, packet: &Packet, listen: ListenId) -> bool {
+        self.takes_room(packet.proto, listen, SHARE)
+            || (packet.proto == Proto::Udp && self.makes_datagram_room(packet, listen))
+    }
+
+    /// A datagram takes the place of one that is older. Two go for it: some find none to go.
+    #[cold]
+    fn makes_datagram_room(&mut self, packet: &Packet, listen: ListenId) -> bool {
+        let udp = |entry: Entry| entry.state == State::Udp;
+        if self.make_room_of(&packet.key, packet.hash, udp) {
+            self.make_room_of(&packet.key, packet.hash, udp);
+            return true;
+        }
+        self.takes_room(packet.proto, listen, STRETCHED)
+    }
+
+    fn takes_room(&mut self, proto: Proto, listen: ListenId, share: u64) -> bool {
+        let (snapshot, live, workers) = (self.snapshot, &self.shared.live, self.own.settings.workers);
+        let own = live.listen(listen).pending();
+        let room = &mut self.own.rooms[usize::from(proto == Proto::Udp)];
+        room.take(self.now, (own, share), || left(snapshot, live, workers, proto))
+    }
+
+    /// Whether packets of a connection may have found their way without an entry.
+    #[inline]
+    pub(crate) fn in_flood(&self, packet: &Packet) -> bool {
+        packet.key.listen().is_some_and(|listen| self.own.floods.recent(listen))
+    }
+
+    /// Lets time pass for all meters.
+    pub(crate) fn tend_floods(&mut self) {
+        let mut at = 0;
+        while let Some(listen) = self.own.floods.astir().get(at).copied() {
+            self.tend_flood(listen);
+            // Otherwise it is calm, and another has its place.
+            at += usize::from(self.own.floods.recent(listen));
+        }
+    }
+
+    /// The same for that of one listen.
+    fn tend_flood(&mut self, listen: ListenId) {
+        let (snapshot, live, workers) = (self.snapshot, &self.shared.live, self.own.settings.workers);
+        let crowded = || {
+            let tcp = snapshot.listen(listen).is_some_and(|listen| listen.proto == Proto::Tcp);
+            let eased = left(snapshot, live, workers, Proto::Tcp).saturating_mul(EASED);
+            tcp && live.listen(listen).pending() >= eased
+        };
+        let turn = self.own.floods.tend(self.now, (listen, snapshot.new_connections), crowded);
+        self.tell_flood(turn);
     }
 
     /// Tells the control thread of a flood that has begun or ended.
-    fn tell_flood(&self, was: Mode) {
-        let flood = &self.own.flood;
+    fn tell_flood(&self, turn: Option<Turn>) {
         let live = self.shared.live.worker(self.own.settings.worker);
-        match (was, flood.mode()) {
-            (Mode::Flood { .. }, Mode::Flood { .. }) => {}
-            (_, Mode::Flood { since }) => live.flood_begins(since, flood.rate()),
-            (Mode::Flood { since }, _) => live.flood_ends(since, self.now),
-            _ => {}
+        match turn {
+            None => {}
+            Some(Turn::Begins { since, rate }) => live.flood_begins(since, rate),
+            Some(Turn::Ends { since }) => live.flood_ends(since, self.now),
         }
     }
 
@@ -87,8 +150,10 @@ impl<'a> Context<'a> {
         if reason != Reason::NoEntry || packet.proto != Proto::Tcp || packet.sport == FTP_DATA {
             return Step::Refuse(reason);
         }
-        self.tend_flood();
-        if !self.own.flood.recent() && !served.service.syn_proxy {
+        if let Some(listen) = packet.key.listen() {
+            self.tend_flood(listen);
+        }
+        if !self.in_flood(packet) && !served.service.syn_proxy {
             return Step::Refuse(reason);
         }
         match self.stateless(packet, served) {
@@ -97,16 +162,9 @@ impl<'a> Context<'a> {
                 Step::Refuse(Reason::SynProxied)
             }
             Err(_) => Step::Refuse(reason),
-            Ok(_) if acknowledges(packet) && self.admits() => self.reserve(packet, served),
+            Ok(_) if acknowledges(packet) && self.admits(packet) => self.reserve(packet, served),
             Ok(chosen) => self.drift(chosen),
         }
-    }
-
-    /// Whether a connection that began without an entry may have one now.
-    fn admits(&mut self) -> bool {
-        let (limits, workers) = (self.limits(), self.own.settings.workers);
-        let live = &self.shared.live;
-        self.own.flood.admits(self.now, limits, || live.pending(workers))
     }
 
     fn drift(&self, chosen: Chosen<'a>) -> Step<'a> {
@@ -157,6 +215,11 @@ impl<'a> Context<'a> {
     /// for longest. Says whether there is one.
     #[cold]
     pub(crate) fn make_room(&mut self, key: &Key, hash: Hash) -> bool {
+        self.make_room_of(key, hash, |_| true)
+    }
+
+    /// The same, of those that some may go of.
+    fn make_room_of(&mut self, key: &Key, hash: Hash, of: impl Fn(Entry) -> bool) -> bool {
         let tables = self.tables();
         let (tick, mut oldest) = (self.tick, None::<(u16, Connection)>);
         tables.around(key, hash, |place, key, payload| {
@@ -165,7 +228,7 @@ impl<'a> Context<'a> {
                 Side::Out(_) => self.connection_of(tables, &key, Reply::from(payload)),
                 Side::Template(_) => None,
             };
-            let Some(connection) = found.filter(|c| self.may_go(c.entry())) else { return };
+            let Some(connection) = found.filter(|c| of(c.entry()) && self.may_go(c.entry())) else { return };
             let age = connection.entry().tick.age(tick).0;
             if age >= PATIENCE && oldest.is_none_or(|(oldest, _)| age > oldest) {
                 oldest = Some((age, connection));

@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
         if served.service.syn_proxy && packet.proto == Proto::Tcp {
             return Step::Refuse(Reason::SynCookie);
         }
-        if self.begins() { self.reserve(packet, served) } else { self.connect_adrift(packet, served) }
+        if self.begins(packet) { self.reserve(packet, served) } else { self.connect_adrift(packet, served) }
     }
 
     /// Makes an entry.
@@ -229,7 +229,7 @@ impl<'a> Context<'a> {
         served: Served<'a>,
         excluded: &Excluded,
     ) -> Option<Chosen<'a>> {
-        if self.own.flood.recent() {
+        if self.in_flood(packet) {
             let id = self.pick_in_flood(packet, served, excluded)?;
             return Some(Chosen { service: served.id, id, destination: self.snapshot.destination(id)? });
         }
@@ -318,7 +318,7 @@ impl<'a> Context<'a> {
         let state = match packet.proto {
             Proto::Udp => State::Udp,
             // The client alone says so.
-            Proto::Tcp if self.own.flood.recent() => State::Tcp(TcpState::SynRecv),
+            Proto::Tcp if self.in_flood(packet) => State::Tcp(TcpState::SynRecv),
             // Mid-flow (`sloppy`) it may be any other than a SYN.
             Proto::Tcp => {
                 let state =

@@ -1,7 +1,7 @@
 //! What the handling of one packet works with, and the ways in which it can end.
 
 use crate::counters::{self, Traffic};
-use crate::flood::Flood;
+use crate::flood::{Floods, Room};
 use crate::fragments::Early;
 use crate::helper::Report;
 use crate::hold::Holding;
@@ -32,7 +32,9 @@ pub(crate) struct Own {
     pub(crate) holding: Holding,
     pub(crate) learned: Learned,
     pub(crate) limiter: Limiter,
-    pub(crate) flood: Flood,
+    pub(crate) floods: Floods,
+    /// For connections that nobody answered: of TCP, of UDP.
+    pub(crate) rooms: [Room; 2],
     /// Real servers that have not answered the SYN proxy.
     pub(crate) waiting: Waiting,
     pub(crate) ident: u16,

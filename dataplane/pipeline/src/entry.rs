@@ -96,10 +96,13 @@ impl Flags {
     pub const SIDE: Flags = Flags(1 << 1);
     /// A persistence template counts it.
     pub const CONTROLLED: Flags = Flags(1 << 2);
-    /// Was established once.
+    /// TCP: was established once. UDP: is answered, or not seen to be (DR, TUN), and goes on for more than a second.
     pub const ASSURED: Flags = Flags(1 << 3);
     /// Its destination was removed: the field no longer counts, only what becomes of the connection is open.
     pub const DETACHED: Flags = Flags(1 << 4);
+
+    /// Its real server has answered (NAT).
+    pub const REPLIED: Flags = Flags(1 << 5);
 
     const BITS: u32 = 6;
 
@@ -296,8 +299,8 @@ impl Steady {
     #[inline(always)]
     pub(crate) fn from_real(proto: Proto, now: Tick) -> Steady {
         let Steady { mask, want } = Steady::from_client(proto, now);
-        let assured = u64::from(Flags::ASSURED.0) << FLAGS_AT;
-        Steady { mask: mask | assured | (u64::from(Flags::NO_OUTPUT.0) << FLAGS_AT), want: want | assured }
+        let replied = u64::from(Flags::REPLIED.0) << FLAGS_AT;
+        Steady { mask: mask | replied | (u64::from(Flags::NO_OUTPUT.0) << FLAGS_AT), want: want | replied }
     }
 
     /// Whether a payload looks like that.

@@ -221,8 +221,8 @@ impl<'a> Context<'a> {
             let mut new = old;
             if old.tick.age(self.tick).0 > 0 {
                 new.tick = self.tick;
-                if old.state == State::Udp && old.flags.contains(Flags::NO_OUTPUT) {
-                    // It goes on for more than a second: that is all there is to see of it.
+                if old.state == State::Udp && old.flags.intersects(Flags::NO_OUTPUT.with(Flags::REPLIED)) {
+                    // It goes on for more than a second, and if answers pass here, there was one.
                     new.flags = new.flags.with(Flags::ASSURED);
                 }
             }
@@ -234,12 +234,12 @@ impl<'a> Context<'a> {
                 }
             }
             if seen == Seen::Out {
-                new.flags = new.flags.without(Flags::NO_OUTPUT).with(Flags::ASSURED);
+                new.flags = new.flags.without(Flags::NO_OUTPUT).with(Flags::REPLIED);
             }
             if new == old {
                 return Ok(());
             }
-            if seen == Seen::Out && !old.flags.contains(Flags::ASSURED) {
+            if seen == Seen::Out && !old.flags.contains(Flags::REPLIED) {
                 self.first_reply(&connection);
             }
             match self.keeper().update(connection, new) {

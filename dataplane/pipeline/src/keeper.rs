@@ -214,7 +214,7 @@ impl<'a> Keeper<'a> {
         }
         if old.state != new.state || old.flags != new.flags {
             if new.flags.contains(Flags::ASSURED) && !old.flags.contains(Flags::ASSURED) {
-                self.own.pend(-1);
+                self.pend(connection, -1);
             }
             self.tell(connection, connection.payload, payload);
         }
@@ -224,7 +224,7 @@ impl<'a> Keeper<'a> {
     /// Counts a connection in that was just published.
     pub(crate) fn opened(&mut self, connection: Connection, home: Home) {
         let entry = connection.entry();
-        self.own.pend(1);
+        self.pend(connection, 1);
         if let Some(active) = entry.counted() {
             let live = self.live.destination(home.destination);
             live.enter(active);
@@ -249,7 +249,7 @@ impl<'a> Keeper<'a> {
             self.live.destination(destination).leave(active);
         }
         if !entry.flags.contains(Flags::ASSURED) {
-            self.own.pend(-1);
+            self.pend(connection, -1);
         }
         self.tell(connection, connection.payload, Payload::default());
         self.retire_reply(connection, home, port);
@@ -348,6 +348,15 @@ impl<'a> Keeper<'a> {
         }
         let left = entry.state.timeout(&service.timeouts).0 - entry.tick.age(self.tick).0;
         Some(left.saturating_add(1))
+    }
+
+    /// A connection was begun that is not established (`+1`), or no longer is that (`-1`). Its key says of which listen,
+    /// whether that is there or not.
+    fn pend(&self, connection: Connection, more: i32) {
+        self.own.pend(connection.entry().state == State::Udp, more);
+        if let Some(listen) = connection.key.listen() {
+            self.live.listen(listen).pend(more);
+        }
     }
 
     fn tell(&mut self, connection: Connection, old: Payload, new: Payload) {

@@ -3,7 +3,7 @@
 //! Shared by all workers and read by the control thread. Only changes of a connection's state and new
 //! connections write here, never a plain packet.
 
-use crate::ids::{DestId, ServiceId};
+use crate::ids::{DestId, ListenId, ServiceId};
 use crate::path_mtu::PathMtu;
 use crate::response::ResponseTime;
 use crate::scheduler::Locality;
@@ -131,6 +131,26 @@ pub struct ServiceLive {
     pub cursor: AtomicU64,
 }
 
+/// Live state of one listen.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ListenLive {
+    pending: AtomicU32,
+}
+
+impl ListenLive {
+    /// Its connections that are not established.
+    #[inline]
+    pub fn pending(&self) -> u64 {
+        count(&self.pending).into()
+    }
+
+    // ORDERING: an estimate; exactness comes from every change being counted once.
+    pub(crate) fn pend(&self, more: i32) {
+        self.pending.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+    }
+}
+
 /// How often a worker has looked through its share of the connection table, on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -141,8 +161,8 @@ struct Passes(AtomicU64);
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct WorkerLive {
-    /// Connections that this worker has begun, less those that it has seen established or ended.
-    pending: AtomicU64,
+    /// Connections of TCP that this worker has begun, less those that it has seen established or ended; and of UDP.
+    pending: [AtomicU64; 2],
     floods: AtomicU64,
     /// Since when it is in flood mode, in nanoseconds; 0 is not.
     flood_since: AtomicU64,
@@ -166,9 +186,10 @@ pub struct FloodSeen {
 impl WorkerLive {
     /// A connection was begun that is not established (`+1`), or no longer is that (`-1`).
     #[inline]
-    pub(crate) fn pend(&self, more: i64) {
-        let pending = self.pending.load(Ordering::Relaxed);
-        self.pending.store(pending.wrapping_add_signed(more), Ordering::Relaxed);
+    pub(crate) fn pend(&self, udp: bool, more: i32) {
+        let pending = &self.pending[usize::from(udp)];
+        let now = pending.load(Ordering::Relaxed).wrapping_add_signed(more.into());
+        pending.store(now, Ordering::Relaxed);
     }
 
     pub(crate) fn flood_begins(&self, since: Time, rate: u64) {
@@ -198,6 +219,7 @@ impl WorkerLive {
 pub struct Live {
     destinations: Box<[DestLive]>,
     services: Box<[ServiceLive]>,
+    listens: Box<[ListenLive]>,
     /// Apart from the rest of each: tunnels read them for every packet, and they change hardly ever.
     paths: Box<[PathMtu]>,
     passes: Box<[Passes]>,
@@ -211,6 +233,7 @@ impl Live {
         Live {
             destinations: std::iter::repeat_with(DestLive::default).take(DestId::COUNT).collect(),
             services: std::iter::repeat_with(ServiceLive::default).take(ServiceId::COUNT).collect(),
+            listens: std::iter::repeat_with(ListenLive::default).take(ListenId::COUNT).collect(),
             paths: std::iter::repeat_with(PathMtu::default).take(DestId::COUNT).collect(),
             passes: std::iter::repeat_with(Passes::default).take(Live::WORKERS).collect(),
             workers: std::iter::repeat_with(WorkerLive::default).take(Live::WORKERS).collect(),
@@ -246,9 +269,18 @@ impl Live {
         &self.workers[worker]
     }
 
-    /// Connections that are not established, of so many workers.
-    pub fn pending(&self, workers: usize) -> u64 {
-        let one = |worker: &WorkerLive| worker.pending.load(Ordering::Relaxed);
+    /// Connections of TCP that are not established, of so many workers.
+    pub fn half_open(&self, workers: usize) -> u64 {
+        self.pending(workers, 0)
+    }
+
+    /// Those of UDP that did not go on for more than a second, or were not answered.
+    pub fn unanswered(&self, workers: usize) -> u64 {
+        self.pending(workers, 1)
+    }
+
+    fn pending(&self, workers: usize, which: usize) -> u64 {
+        let one = |worker: &WorkerLive| worker.pending[which].load(Ordering::Relaxed);
         let sum = self.workers.iter().take(workers).map(one).fold(0, u64::wrapping_add);
         // One worker's end may be seen before another's beginning.
         if sum.cast_signed() < 0 { 0 } else { sum }
@@ -264,6 +296,12 @@ impl Live {
     #[inline]
     pub fn path(&self, id: DestId) -> &PathMtu {
         &self.paths[id.index()]
+    }
+
+    /// A listen's.
+    #[inline]
+    pub fn listen(&self, id: ListenId) -> &ListenLive {
+        &self.listens[id.index()]
     }
 
     /// A service's.

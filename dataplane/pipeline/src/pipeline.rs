@@ -3,7 +3,7 @@
 use crate::context::{Context, Own};
 use crate::counters;
 use crate::expire::Sweeper;
-use crate::flood::Flood;
+use crate::flood::{Floods, Room};
 use crate::fragments::{Datagrams, Early};
 use crate::hold::Holding;
 use crate::ids::{ListenId, RealId};
@@ -115,7 +115,8 @@ impl Pipeline {
             holding: Holding::new(),
             learned,
             limiter: Limiter::new(),
-            flood: Flood::new(),
+            floods: Floods::new(),
+            rooms: [Room::default(); 2],
             waiting: Waiting::new(),
             ident: first_ident(&settings),
             rng: Rng::new(settings.seed, settings.worker),
@@ -182,8 +183,8 @@ impl Pipeline {
         if context.own.early.len() != 0 {
             context.tend_fragments();
         }
-        if context.own.flood.recent() {
-            context.tend_flood();
+        if !context.own.floods.astir().is_empty() {
+            context.tend_floods();
         }
         if !context.own.waiting.is_empty() {
             context.tend_proxied();

@@ -27,9 +27,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Snapshot {
     /// Its number; grows by one with each publication.
     pub epoch: u64,
-    /// New connections that a worker takes entries for in a second; 0 is no bound.
+    /// New connections to a listen that a worker takes entries for in a second; 0 is no bound.
     pub new_connections: u32,
-    /// Connections that may have begun without being established, of all workers; beyond it is flood mode too.
+    /// Connections of TCP that may have begun without being established, of all workers and listens. A listen may have
+    /// three times what is left of them.
     pub half_open: u64,
     interfaces: Vec<Option<Interface>>,
     services: Vec<Option<Service>>,

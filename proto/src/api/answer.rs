@@ -43,7 +43,7 @@ pub struct Status {
     pub destinations: u32,
     /// How many connections the table holds.
     pub connections: u64,
-    /// How many of them are not established yet.
+    /// How many of them are TCP and not established yet.
     #[serde(default)]
     pub half_open: u64,
     /// How many it can hold.
@@ -61,7 +61,7 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
 }
 
-/// A worker that is in flood mode: it takes no entries for new connections.
+/// A worker with a listen in flood mode: it takes no entries for new connections to that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FloodStatus {

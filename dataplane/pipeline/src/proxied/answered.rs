@@ -108,7 +108,8 @@ impl Context<'_> {
         for _ in 0..ATTEMPTS {
             let old = connection.entry();
             let state = State::Tcp(TcpState::Established);
-            let new = Entry { tick: self.tick, state, flags: old.flags.with(Flags::ASSURED), ..old };
+            let flags = old.flags.with(Flags::ASSURED).with(Flags::REPLIED);
+            let new = Entry { tick: self.tick, state, flags, ..old };
             match self.keeper().update(connection, new) {
                 Ok(()) => return true,
                 Err(Update::Gone) => return false,

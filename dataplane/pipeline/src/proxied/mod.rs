@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
             Err(reason) => return self.end(frame, reason),
         };
         let Some(mut accepted) = syn_proxy::check(&self.shared.cookies, &flow, &segment, self.now) else {
-            let flooded = self.own.flood.recent();
+            let flooded = self.in_flood(packet);
             return self.end(frame, if flooded { Reason::CookieWrong } else { Reason::NoEntry });
         };
         accepted.agreed.mss = clamped(accepted.agreed.mss, served.service.mss_clamp);

@@ -38,7 +38,7 @@ impl SnapshotBuilder {
         self.hash_key = key;
     }
 
-    /// Sets how many new connections a worker takes entries for in a second, and how many of all may have begun without
+    /// Sets how many new connections to a listen a worker takes entries for in a second, and how many of all may have begun without
     /// being established.
     pub fn flood(&mut self, new_connections: u32, half_open: u64) {
         self.snapshot.new_connections = new_connections;
