@@ -73,6 +73,7 @@ impl<'a> Context<'a> {
                         None => continue,
                     }
                 }
+                Wish::Full if self.make_room(&key, hash) => {}
                 Wish::Busy | Wish::Full => return false,
             }
         }
@@ -147,6 +148,7 @@ impl<'a> Context<'a> {
             Wish::Reserved(reserved) => reserved,
             Wish::Exists(_) => return Step::Again,
             Wish::Busy => return Step::Refuse(Reason::EntryBusy),
+            Wish::Full if self.make_room(&packet.key, packet.hash) => return Step::Again,
             Wish::Full => return Step::Refuse(Reason::TableFull),
         };
         // It is expected once.

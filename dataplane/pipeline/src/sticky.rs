@@ -318,6 +318,7 @@ impl<'a> Context<'a> {
                 }
                 Wish::Exists(_) => {}
                 Wish::Busy => std::hint::spin_loop(),
+                Wish::Full if self.make_room(&key, hash) => {}
                 Wish::Full => return Err(Step::Refuse(Reason::TableFull)),
             }
         }

@@ -4,8 +4,10 @@ use sheave_pipeline::counters::{self, Extra};
 use sheave_pipeline::entry::{Entry, Flags, State};
 use sheave_pipeline::ids::DestId;
 use sheave_pipeline::key::{KeyParts, Side};
-use sheave_pipeline::snapshot::Method;
+use sheave_pipeline::snapshot::{Method, Ports};
+use sheave_pipeline::sticky::Persistence;
 use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Site, real, vip};
+use sheave_pipeline::time::Seconds;
 use sheave_pipeline::{Reason, Resolve, Snapshot, Time};
 use sheave_proto::wire::flow::Proto;
 use std::net::Ipv4Addr;
@@ -235,4 +237,23 @@ fn a_datagram_and_its_answer_are_no_conversation() {
     scene.lab.wait(2);
     scene.client(0, client(0), 0).expect("forwarded");
     assert!(!assured(&scene), "nobody has answered");
+}
+
+/// In a table full of entries that may go, whatever needs a place gets one.
+#[test]
+fn a_template_finds_room_like_a_connection() {
+    let mut site = Site::default();
+    // A range: its keys lie beside those of templates.
+    site.add(vip(0), 80, Proto::Tcp, Method::DirectRoute, 1).ports = Ports::Range(80, 81);
+    site.add(vip(1), 80, Proto::Tcp, Method::DirectRoute, 1);
+    site.persistent = vec![(1, Persistence { timeout: Seconds(360), prefix: None })];
+    let lab = Lab::sized(Resolve::Control, 64, 40);
+    let mut scene =
+        Scene { lab, snapshot: site.snapshot(), services: vec![(Proto::Tcp, Method::DirectRoute); 2] };
+    let full = (0..2000).filter(|n| scene.client(0, client(*n), SYN) == Err(Reason::TableFull)).count();
+    assert!(full > 1000);
+    scene.lab.wait(3);
+    for n in 0..50 {
+        assert_eq!(scene.client(1, client(n * 50_000), SYN), Ok(DestId(1)), "{n}");
+    }
 }
