@@ -76,12 +76,17 @@ impl Context<'_> {
         }
     }
 
-    /// Answers a TCP segment with a reset from the VIP, unless too many answers have been sent lately.
+    /// Whether a reset may be sent now: not too many have been lately. Errors are counted by themselves, so that whoever
+    /// makes the director send those does not keep others from their resets.
     #[cold]
-    pub(crate) fn reset(&mut self, mut frame: Frame) -> Verdict {
-        let Some((l3, ip)) = ip_of(&frame).filter(|_| self.own.limiter.take(self.now)) else {
-            return self.end(frame, Reason::Removed);
-        };
+    pub(crate) fn may_reset(&mut self) -> bool {
+        self.own.resets.take(self.now)
+    }
+
+    /// Answers a TCP segment with a reset from the VIP, if one may be sent ([`Context::may_reset`]).
+    #[cold]
+    pub(crate) fn send_reset(&mut self, mut frame: Frame) -> Verdict {
+        let Some((l3, ip)) = ip_of(&frame) else { return self.end(frame, Reason::Removed) };
         match reset_in_place(&mut frame, l3, &ip, self.ident()) {
             Some(()) => self.reply(frame, ip.src, Reason::Reset),
             None => self.end(frame, Reason::Removed),

@@ -31,7 +31,9 @@ pub(crate) struct Own {
     pub(crate) counters: Writer,
     pub(crate) holding: Holding,
     pub(crate) learned: Learned,
+    /// For ICMP errors, and for resets.
     pub(crate) limiter: Limiter,
+    pub(crate) resets: Limiter,
     pub(crate) floods: Floods,
     /// For connections that nobody answered: of TCP, of UDP.
     pub(crate) rooms: [Room; 2],

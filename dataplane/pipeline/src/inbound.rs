@@ -196,12 +196,17 @@ impl<'a> Context<'a> {
                 self.keeper().retire(connection);
                 Step::Again
             }
-            OnRemoval::Reset => {
+            // A reset is not answered.
+            OnRemoval::Reset if reset => {
                 self.keeper().retire(connection);
-                // A reset is not answered.
-                Step::Refuse(if reset { Reason::Removed } else { Reason::Reset })
+                Step::Refuse(Reason::Removed)
             }
-            OnRemoval::Keep | OnRemoval::Drop => Step::Refuse(Reason::Removed),
+            OnRemoval::Reset if self.may_reset() => {
+                self.keeper().retire(connection);
+                Step::Refuse(Reason::Reset)
+            }
+            // Without a reset the entry stays: its client speaks again.
+            OnRemoval::Reset | OnRemoval::Keep | OnRemoval::Drop => Step::Refuse(Reason::Removed),
         }
     }
 
@@ -320,7 +325,7 @@ impl<'a> Context<'a> {
             Reason::NoDestination => {
                 self.error(frame, vip, Problem::PortUnreachable, [reason, Reason::NoDestinationQuiet])
             }
-            Reason::Reset => self.reset(frame),
+            Reason::Reset => self.send_reset(frame),
             Reason::SynCookie => self.answer_with_cookie(frame, packet, served),
             Reason::SynProxied => self.accept_cookie(frame, packet, served),
             _ => self.end(frame, reason),

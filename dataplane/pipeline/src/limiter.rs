@@ -1,4 +1,4 @@
-//! A token bucket: how many ICMP errors and resets a worker sends.
+//! A token bucket: how many ICMP errors a worker sends, and how many resets.
 
 use crate::time::Time;
 
@@ -11,7 +11,7 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// Errors and resets a second, and as many at once.
+    /// Errors a second, and as many at once; and as many resets.
     pub(crate) const RATE: u64 = 1000;
     const COST: u64 = Time::SECOND / Limiter::RATE;
     const FULL: u64 = Limiter::RATE * Limiter::COST;

@@ -115,6 +115,7 @@ impl Pipeline {
             holding: Holding::new(),
             learned,
             limiter: Limiter::new(),
+            resets: Limiter::new(),
             floods: Floods::new(),
             rooms: [Room::default(); 2],
             waiting: Waiting::new(),

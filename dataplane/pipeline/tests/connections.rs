@@ -233,6 +233,34 @@ fn removal_resets_drops_or_keeps() {
     assert_eq!(scene.client(Packet::ACK), "destination-removed");
 }
 
+/// Whoever makes the director send other answers, and however many others are reset: nobody hangs.
+#[test]
+fn a_reset_that_may_not_be_sent_now_is_sent_later() {
+    let mut scene = Scene::new(Proto::Tcp, Method::DirectRoute, 2);
+    let client = |n: u16| (Ipv4Addr::new(192, 0, 2, 7), 10_000 + n);
+    let packet = |n, flags| Packet::from_client(Proto::Tcp, client(n), VIP, flags);
+    for n in 0..1500 {
+        scene.send(&packet(n, Packet::SYN));
+        scene.send(&packet(n, Packet::ACK));
+    }
+    scene.republish(|site| {
+        for destination in &mut site.services[0].destinations {
+            destination.generation = Generation(2);
+        }
+    });
+    for n in 0..1000 {
+        let old = Packet { ttl: 1, ..packet(30_000 + n, Packet::SYN) };
+        assert_eq!(scene.send(&old), "ttl-exceeded");
+    }
+    let came: Vec<String> = (0..1500).map(|n| scene.send(&packet(n, Packet::ACK))).collect();
+    assert!(came[..1000].iter().all(|came| came == "reset"), "errors do not count");
+    assert!(came[1000..].iter().all(|came| came == "destination-removed"));
+    scene.lab.wait(1);
+    let came: Vec<String> = (1000..1500).map(|n| scene.send(&packet(n, Packet::ACK))).collect();
+    assert!(came.iter().all(|came| came == "reset"), "{came:?}");
+    assert_eq!(scene.send(&packet(1200, Packet::ACK)), "no-entry");
+}
+
 #[test]
 fn a_failed_destination_that_comes_back_revives_nothing() {
     let mut scene = Scene::new(Proto::Tcp, Method::Nat, 1);

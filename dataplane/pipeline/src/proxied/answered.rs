@@ -67,7 +67,7 @@ impl Context<'_> {
         let done = match step.stage {
             Stage::Connecting(_) => true,
             Stage::Open(offsets) => self.open_proxied(connection, aside, offsets),
-            Stage::Closed(_) => self.keeper().retire(connection) && self.own.limiter.take(self.now),
+            Stage::Closed(_) => self.may_reset() && self.keeper().retire(connection),
         };
         if done { self.tell_both(frame, packet, to, &step) } else { self.end(frame, Reason::EntryBusy) }
     }

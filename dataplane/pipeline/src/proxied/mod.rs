@@ -150,7 +150,7 @@ impl<'a> Context<'a> {
                     return self.ask_real(frame, packet, to, (&flow, aside));
                 }
                 // It believes that it is connected.
-                Step::Refuse(Reason::NoDestination) => return self.reset(frame),
+                Step::Refuse(Reason::NoDestination) if self.may_reset() => return self.send_reset(frame),
                 Step::Refuse(reason) => return self.end(frame, reason),
                 Step::To(..) | Step::Again => {}
             }

@@ -124,7 +124,7 @@ impl Context<'_> {
             return;
         }
         self.send_fresh(step.to_real.as_ref(), destination.next_hop, &[]);
-        if let Some(reset) = step.to_client.filter(|_| self.own.limiter.take(self.now)) {
+        if let Some(reset) = step.to_client.filter(|_| self.may_reset()) {
             let hop = self.snapshot.next_hop(reset.flow.dst);
             self.send_fresh(Some(&reset), hop, &[]);
         }
