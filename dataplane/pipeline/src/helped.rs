@@ -2,11 +2,15 @@
 //!
 //! The side record keeps what the helper knows of the real server's stream. Its packets come to one worker, which
 //! alone writes the record; the client's may come to another, which reads it.
+//!
+//! What was done to the numbers goes on for as long as the connection, whether its service still has the helper or not.
+//! Fragments are not looked into: what one would grow by, those behind it would have to make way for.
 
 use crate::connect::Chosen;
 use crate::context::Context;
-use crate::helper::{Control, Helper, Memory, ROOM, Segment, Side, Stream};
+use crate::helper::{Control, Helper, Memory, ROOM, Report, Segment, Side, Stream};
 use crate::inbound::Aside;
+use crate::ip::Ip;
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::seq::{Numbers, SeqAdjust};
@@ -49,9 +53,8 @@ impl Context<'_> {
     /// A segment of the client's: read, and its numbers translated.
     fn said_by_client(&mut self, mut frame: Frame, packet: &Packet, to: Chosen<'_>, aside: Aside) -> Verdict {
         let named = |verdict: Verdict| verdict.of(to.service).to(to.id);
-        let Some((helper, ip)) = self.snapshot.helper(to.service).zip(packet.ip(&frame)) else {
-            return self.send_in(frame, packet, to);
-        };
+        let Some(ip) = packet.ip(&frame) else { return named(self.end(frame, Reason::IpTruncated)) };
+        let helper = self.looks_into(&ip, to);
         let control = Control {
             client: (ip.src, packet.sport).into(),
             vip: (ip.dst, packet.dport).into(),
@@ -61,7 +64,9 @@ impl Context<'_> {
         let Some(bytes) = segment_mut(&mut frame, packet, 0) else {
             return named(self.end(frame, Reason::TcpTruncated));
         };
-        if let Ok(mut segment) = Segment::new(bytes, bytes.len()) {
+        if let Some(helper) = helper
+            && let Ok(mut segment) = Segment::new(bytes, bytes.len())
+        {
             let mut stream = Stream::default();
             let expect = |expected| self.expect(to, &expected);
             let report = helper.inspect((&control, Side::Client), &mut stream, &mut segment, expect);
@@ -75,6 +80,11 @@ impl Context<'_> {
             header.update_checksum(delta);
         }
         self.send_in(frame, packet, to)
+    }
+
+    /// The helper that looks into a packet.
+    fn looks_into(&self, ip: &Ip, to: Chosen<'_>) -> Option<Helper> {
+        self.snapshot.helper(to.service).filter(|_| ip.fragment.is_none())
     }
 
     /// Lowers the largest segment that a client's SYN announces: the real server's may grow on their way.
@@ -94,9 +104,8 @@ impl Context<'_> {
         (to, vip): (Chosen<'_>, SocketAddr),
         aside: Aside,
     ) -> Result<u16, Reason> {
-        let Some((helper, ip)) = self.snapshot.helper(to.service).zip(packet.ip(frame)) else {
-            return Ok(packet.len);
-        };
+        let ip = packet.ip(frame).ok_or(Reason::IpTruncated)?;
+        let helper = self.looks_into(&ip, to);
         let control =
             Control { client: (ip.dst, packet.dport).into(), vip, real: (ip.src, packet.sport).into() };
         let side = self.shared.side;
@@ -116,7 +125,7 @@ impl Context<'_> {
         &mut self,
         frame: &mut Frame,
         packet: &Packet,
-        (helper, to): (Helper, Chosen<'_>),
+        (helper, to): (Option<Helper>, Chosen<'_>),
         (control, before): (&Control, Stream),
     ) -> Result<(u16, Stream), Reason> {
         let l3 = usize::from(packet.l3);
@@ -127,8 +136,10 @@ impl Context<'_> {
         let mut segment = Segment::new(bytes, len).map_err(|_| Reason::TcpTruncated)?;
         let mut stream = before;
         let seq = segment.seq();
-        let report = helper
-            .inspect((control, Side::Real), &mut stream, &mut segment, |expected| self.expect(to, &expected));
+        let expect = |expected| self.expect(to, &expected);
+        let report = helper.map_or_else(Report::default, |helper| {
+            helper.inspect((control, Side::Real), &mut stream, &mut segment, expect)
+        });
         let now = segment.len();
         self.count_notes(&report);
         stream.adjust = stream.adjust.settled(seq).unwrap_or(stream.adjust);

@@ -26,6 +26,8 @@ use std::net::IpAddr;
 struct Of<'s> {
     listen: &'s Listen,
     connection: Connection,
+    /// What becomes of it when the connection ends meanwhile.
+    gone: Reason,
 }
 
 impl Context<'_> {
@@ -42,7 +44,7 @@ impl Context<'_> {
         if entry.expired(&service.timeouts, self.tick) || listen.proto != packet.proto {
             return self.end(frame, Reason::NoEntry);
         }
-        let of = Of { listen, connection };
+        let of = Of { listen, connection, gone: Reason::NoEntry };
         if entry.flags.intersects(ASIDE) {
             return self.outbound_aside(frame, packet, of);
         }
@@ -64,7 +66,7 @@ impl Context<'_> {
         let (Some((id, destination)), Some((record, aside))) = (at, aside) else {
             return self.end(frame, Reason::Removed).of(service);
         };
-        let mut packet = *packet;
+        let (mut packet, mut of) = (*packet, of);
         if aside.kind == Kind::Helper {
             let to = Chosen { service, id, destination };
             let vip = (of.listen.vip, of.listen.port_of(of.connection.key)).into();
@@ -72,6 +74,8 @@ impl Context<'_> {
                 Ok(len) => packet.len = len,
                 Err(reason) => return self.end(frame, reason).of(service).to(id),
             }
+            // It is not what came any more, and so not the kernel's.
+            of.gone = Reason::EntryBusy;
         }
         if aside.kind == Kind::Proxied {
             let to = (Chosen { service, id, destination }, of.connection);
@@ -86,7 +90,7 @@ impl Context<'_> {
     /// Sends a real server's packet on to its client.
     #[inline(always)]
     fn send_out(&mut self, mut frame: Frame, packet: &Packet, of: Of<'_>, id: DestId) -> Verdict {
-        let Of { listen, connection } = of;
+        let Of { listen, connection, gone } = of;
         let named = |verdict: Verdict| verdict.of(listen.service).to(id);
         let client = KeyParts::of(packet.key).client.0;
         if packet.ttl <= 1 {
@@ -96,7 +100,7 @@ impl Context<'_> {
             return named(self.end(frame, Reason::NoRoute));
         };
         if let Err(Gone) = self.touch(connection, packet, Seen::Out) {
-            return self.end(frame, Reason::NoEntry);
+            return self.end(frame, gone);
         }
         let vip = (listen.vip, listen.port_of(connection.key));
         let account =

@@ -6,7 +6,9 @@ use sheave_pipeline::ids::DestId;
 use sheave_pipeline::side::Kind;
 use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::sticky::{Persistence, connections};
-use sheave_pipeline::testing::{CLIENT_SIDE, Lab, Packet, SERVER_SIDE, Site, real, real6, vip, vip6};
+use sheave_pipeline::testing::{
+    CLIENT_SIDE, Lab, Packet, SERVER_SIDE, Site, cut, real, real6, together, vip, vip6,
+};
 use sheave_pipeline::time::Seconds;
 use sheave_pipeline::{Resolve, Snapshot};
 use sheave_proto::wire::flow::Proto;
@@ -291,6 +293,53 @@ fn active_transfers_of_both_families() {
         // Only ports of the client itself.
         scene.hears("PORT 192,0,2,8,195,85\r\n");
         assert_eq!(scene.real((20, 50_005), Packet::SYN, (1, 0), ""), Err("no-entry"));
+    }
+}
+
+/// What was said before has moved the numbers, for as long as the connection lasts.
+#[test]
+fn a_helper_that_is_taken_away_leaves_its_connections_in_step() {
+    let mut scene = Scene::new(false);
+    let text = pasv(scene.real, 9999);
+    scene.says(&text);
+    assert_ne!(scene.delta, 0);
+    scene.site.ftp.clear();
+    scene.snapshot = scene.site.snapshot();
+    let text = pasv(scene.real, 40_001);
+    assert_eq!(scene.says(&text), text, "nobody looks any more");
+    assert_eq!(scene.hears("NOOP\r\n"), "NOOP\r\n");
+    assert_eq!(scene.says("200 Nothing.\r\n"), "200 Nothing.\r\n");
+    scene.site.ftp.push(0);
+    scene.snapshot = scene.site.snapshot();
+    // It takes a line to know where one begins.
+    assert_eq!(scene.says("200 Nothing.\r\n"), "200 Nothing.\r\n");
+    let text = pasv(scene.real, 40_002);
+    assert_eq!(scene.says(&text), pasv(scene.vip, 40_002));
+}
+
+/// The others of a datagram say where they belong by bytes.
+#[test]
+fn fragments_keep_their_length() {
+    for v6 in [false, true] {
+        let mut scene = Scene::new(v6);
+        if !v6 {
+            let text = pasv(scene.real, 9999);
+            scene.says(&text);
+        }
+        let said = if v6 { "229 Ext (|||40000|)\r\n".to_owned() } else { pasv(scene.real, 40_000) };
+        let text = format!("{said}226 {}\r\n", "x".repeat(100));
+        let (seq, ack) = (scene.next.1, scene.next.0);
+        let ends = ((scene.real, CONTROL).into(), (scene.client, PORT).into());
+        let whole = Packet { df: false, ..scene.packet(ends, DATA, (seq, ack), &text) }.bytes();
+        let mut frames = Vec::new();
+        for piece in cut(&whole, 88, 77) {
+            let (verdict, out) = scene.lab.send(&scene.snapshot, SERVER_SIDE, &piece);
+            assert_eq!(verdict.reason(), None);
+            frames.extend(out.sent.into_iter().map(|(_, frame)| frame));
+        }
+        let heard = read(&together(&frames, 14));
+        assert_eq!((heard.text, heard.seq), (text, seq.wrapping_add(scene.delta)));
+        assert_eq!(scene.client((50_000, 40_000), Packet::SYN, (1, 0), ""), Err("no-service"));
     }
 }
 
