@@ -53,7 +53,7 @@ impl Frames {
     fn send(&mut self, lab: &mut Lab, snapshot: &Snapshot) -> usize {
         lab.fill(&mut self.burst, &self.list);
         let verdicts = lab.process(snapshot, &mut self.burst);
-        for (_, frame) in lab.out.sends.drain(..) {
+        for frame in lab.out.sends.drain(..) {
             lab.pool.release(frame);
         }
         lab.drain();

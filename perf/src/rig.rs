@@ -1,10 +1,10 @@
 //! A worker's hands around a pipeline, without the worker.
 
 use crate::packets::{Packets, Sizes};
-use sheave_frame::Burst;
+use sheave_frame::{Burst, Frame};
 use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Site, vip, vip6};
-use sheave_pipeline::{Resolve, Settings, Shared, Snapshot, VerdictKind};
+use sheave_pipeline::{Output, Resolve, Settings, Shared, Snapshot, VerdictKind};
 use sheave_proto::wire::checksum::checksum;
 use sheave_proto::wire::flow::Proto;
 use sheave_table::Reader;
@@ -64,7 +64,7 @@ pub struct Rig {
     /// The first flow: workers that share tables have flows of their own.
     first: u32,
     /// Received, not yet processed.
-    ready: Burst,
+    ready: Vec<Frame>,
     burst: Burst,
 }
 
@@ -97,8 +97,11 @@ impl Rig {
         let mut site =
             if v6 { Site::with_v6(Proto::Tcp, method, reals) } else { Site::with(Proto::Tcp, method, reals) };
         let settings = Settings { worker, workers, resolve: Resolve::Control, seed: SEED };
+        let mut lab = Lab::over(shared, settings, frames);
+        // As a worker has it: each verdict is counted, and no list made of them.
+        lab.out = Output::without_verdicts();
         Rig {
-            lab: Lab::over(shared, settings, frames),
+            lab,
             snapshot: site.snapshot(),
             site,
             method,
@@ -106,7 +109,7 @@ impl Rig {
             sizes,
             v6,
             first: u32::try_from(worker).expect("few") * flows,
-            ready: Burst::with_capacity(CHUNK),
+            ready: Vec::with_capacity(CHUNK),
             burst: Burst::with_capacity(sheave_frame::BURST),
         }
     }
@@ -155,12 +158,12 @@ impl Rig {
     /// Receives a chunk of frames: not part of what is measured.
     ///
     /// # Panics
-    /// When the last chunk has not been processed.
+    /// When so many chunks have not been processed that no frame is left.
     pub fn receive(&mut self, packets: &mut Packets) {
         for _ in 0..CHUNK {
             let mut frame = self.lab.pool.alloc().expect("a chunk has been given back");
             packets.next_into(&mut frame);
-            self.ready.push(frame).expect("the last chunk is processed");
+            self.ready.push(frame);
         }
     }
 
@@ -169,9 +172,7 @@ impl Rig {
     #[inline(never)]
     pub fn process(&mut self, burst: usize) {
         while !self.ready.is_empty() {
-            for frame in std::iter::from_fn(|| self.ready.pop()).take(burst) {
-                self.burst.push(frame).expect("not more than a burst");
-            }
+            self.burst.take_from(&mut self.ready, burst);
             self.process_burst();
             self.give_back();
         }
@@ -180,9 +181,7 @@ impl Rig {
     /// Processes one burst under the snapshot that is published by now; says whether more is received. What a turn of a
     /// worker does, beside its ports.
     pub fn turn(&mut self, reader: &mut Reader<Snapshot>, burst: usize) -> bool {
-        for frame in std::iter::from_fn(|| self.ready.pop()).take(burst) {
-            self.burst.push(frame).expect("not more than a burst");
-        }
+        self.burst.take_from(&mut self.ready, burst);
         let pin = reader.pin();
         let lab = &mut self.lab;
         lab.pipeline.process(lab.now, &pin, &mut self.burst, &mut lab.pool, &mut lab.out);
@@ -206,7 +205,7 @@ impl Rig {
     /// Receives a chunk of SYNs, each of another client than all before it: from number `first` on.
     ///
     /// # Panics
-    /// When the last chunk has not been processed.
+    /// When so many chunks have not been processed that no frame is left.
     pub fn receive_strangers(&mut self, first: u32) {
         let pattern = self.to_vip((Ipv4Addr::new(11, 0, 0, 0).into(), 0), SYN).bytes();
         for n in (first..).take(CHUNK) {
@@ -221,7 +220,7 @@ impl Rig {
             bytes[24..26].fill(0);
             let sum = checksum(&bytes[14..34]);
             bytes[24..26].copy_from_slice(&sum.to_be_bytes());
-            self.ready.push(frame).expect("the last chunk is processed");
+            self.ready.push(frame);
         }
     }
 
@@ -270,8 +269,7 @@ impl Rig {
         frame.set_ingress(port);
         self.burst.push(frame).expect("the last burst is processed");
         self.process_burst();
-        let verdicts = &self.lab.out.verdicts;
-        assert!(verdicts.iter().all(|v| v.reason().is_none()), "{packet:?}: {verdicts:?}");
+        assert_eq!(self.otherwise(), 0, "{packet:?} is forwarded");
     }
 
     #[inline]
@@ -283,7 +281,7 @@ impl Rig {
 
     /// The real server that the last packet was sent to.
     fn last_sent_to(&self) -> IpAddr {
-        let (_, frame) = self.lab.out.sends.last().expect("a packet was forwarded");
+        let frame = self.lab.out.sends.last().expect("a packet was forwarded");
         if self.v6 {
             let octets: [u8; 16] = *frame.bytes()[38..].first_chunk().expect("an IPv6 header");
             return IpAddr::from(octets);
@@ -356,10 +354,7 @@ impl Rig {
     #[inline]
     fn give_back(&mut self) {
         let out = &mut self.lab.out;
-        out.verdicts.clear();
-        for (_, frame) in out.sends.drain(..) {
-            self.lab.pool.release(frame);
-        }
+        self.lab.pool.release_all(&mut out.sends);
         while let Some(frame) = out.passes.pop() {
             self.lab.pool.release(frame);
         }

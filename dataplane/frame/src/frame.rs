@@ -24,6 +24,7 @@ pub struct Frame {
     start: u16,
     len: u16,
     ingress: PortId,
+    egress: PortId,
     home: PoolId,
 }
 
@@ -35,7 +36,7 @@ impl Frame {
     pub fn new(buf: &'static mut [u8], id: FrameId, home: PoolId) -> Frame {
         assert!(buf.len() > HEADROOM, "a frame needs room for a packet behind its headroom");
         assert!(buf.len() <= usize::from(u16::MAX), "a frame's offsets are 16 bits wide");
-        Frame { buf, id, start: headroom(), len: 0, ingress: PortId::NONE, home }
+        Frame { buf, id, start: headroom(), len: 0, ingress: PortId::NONE, egress: PortId::NONE, home }
     }
 
     /// The packet.
@@ -50,6 +51,24 @@ impl Frame {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.start);
         &mut self.buf[start..start + usize::from(self.len)]
+    }
+
+    /// The first `N` bytes of the packet; `None` if it is shorter.
+    #[inline(always)]
+    pub fn head<const N: usize>(&self) -> Option<&[u8; N]> {
+        if usize::from(self.len) < N {
+            return None;
+        }
+        self.buf.get(usize::from(self.start)..)?.first_chunk()
+    }
+
+    /// The same, writable.
+    #[inline(always)]
+    pub fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        if usize::from(self.len) < N {
+            return None;
+        }
+        self.buf.get_mut(usize::from(self.start)..)?.first_chunk_mut()
     }
 
     /// Length of the packet in bytes.
@@ -117,10 +136,8 @@ impl Frame {
 
     /// Cuts off what lies behind the first `len` bytes of the packet, if anything does.
     #[inline(always)]
-    pub fn truncate(&mut self, len: usize) {
-        if let Ok(len) = u16::try_from(len) {
-            self.len = self.len.min(len);
-        }
+    pub fn truncate(&mut self, len: u16) {
+        self.len = self.len.min(len);
     }
 
     /// Empties the packet and puts its start back to [`HEADROOM`].
@@ -129,6 +146,7 @@ impl Frame {
         self.start = headroom();
         self.len = 0;
         self.ingress = PortId::NONE;
+        self.egress = PortId::NONE;
     }
 
     /// Replaces the packet by `bytes`, starting at [`HEADROOM`].
@@ -153,6 +171,18 @@ impl Frame {
     #[inline]
     pub fn set_ingress(&mut self, port: PortId) {
         self.ingress = port;
+    }
+
+    /// The port that this frame is to leave by, once that is settled.
+    #[inline]
+    pub fn egress(&self) -> PortId {
+        self.egress
+    }
+
+    /// Settles the port that this frame is to leave by.
+    #[inline]
+    pub fn set_egress(&mut self, port: PortId) {
+        self.egress = port;
     }
 
     /// The frame's index in its memory region.

@@ -39,6 +39,21 @@ impl FramePool {
         }
     }
 
+    /// Gives frames back; `frames` is empty afterwards.
+    #[inline]
+    pub fn release_all(&mut self, frames: &mut Vec<Frame>) {
+        let mut own = true;
+        for frame in frames.iter_mut() {
+            frame.reset();
+            own &= frame.home() == self.id;
+        }
+        if own {
+            self.free.append(frames);
+        } else {
+            frames.drain(..).for_each(|frame| self.release(frame));
+        }
+    }
+
     /// Takes a frame that belongs to another pool, if any is here.
     #[inline]
     pub fn take_foreign(&mut self) -> Option<Frame> {

@@ -41,7 +41,7 @@ impl Context<'_> {
         let mac = self.snapshot.interface(port).map(|interface| interface.mac);
         match mac.filter(|_| asked) {
             Some(mac) if answer_in_place(&mut frame, l3, arp, mac).is_some() => {
-                self.out.sends.push((port, frame));
+                self.out.send(port, frame);
                 Verdict::because(Reason::ArpReply)
             }
             _ => self.end(frame, Reason::ArpSeen),

@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
             && address(&mut frame, mac, hop.source)
         {
             self.count(account);
-            self.out.sends.push((hop.port, frame));
+            self.out.send(hop.port, frame);
             return Verdict::forward(service, destination);
         }
         match self.deliver(frame, hop, Some(account)) {
@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
         if let Some(account) = account {
             self.count(account);
         }
-        self.out.sends.push((hop.port, frame));
+        self.out.send(hop.port, frame);
         Ok(())
     }
 
@@ -149,9 +149,9 @@ impl<'a> Context<'a> {
             (Traffic::InPackets, Traffic::InBytes)
         };
         let adds = [(packets as usize, 1), (bytes as usize, account.bytes)];
-        let page = &self.own.counters;
-        page.add_in_row(counters::service_row(account.service), adds);
-        page.add_in_row(counters::destination_row(account.destination), adds);
+        let rows = self.own.counters.rows();
+        rows.add(counters::service_row(account.service), adds);
+        rows.add(counters::destination_row(account.destination), adds);
     }
 
     /// Counts a new connection.
@@ -174,7 +174,7 @@ impl<'a> Context<'a> {
             self.own.counters.add(counters::verdict(reason.kind()), 1);
             self.own.counters.add(counters::reason(reason), 1);
         }
-        self.out.verdicts.push(verdict);
+        self.out.note(verdict);
         verdict.reason().is_none()
     }
 

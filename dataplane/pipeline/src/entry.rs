@@ -281,6 +281,9 @@ impl Steady {
     const COMMON: u64 =
         0xffff | (0xf << STATE_AT) | ((Flags::SIDE.0 as u64 | Flags::DETACHED.0 as u64) << FLAGS_AT);
 
+    /// Nothing looks like that.
+    pub(crate) const NEVER: Steady = Steady { mask: 0, want: 1 };
+
     /// For a packet of a client that has none of the flags that change a state.
     #[inline(always)]
     pub(crate) fn from_client(proto: Proto, now: Tick) -> Steady {
@@ -321,6 +324,12 @@ impl Steady {
     #[expect(clippy::cast_possible_truncation, reason = "cut out of the word")]
     pub(crate) const fn generation(payload: Payload) -> Generation {
         Generation((payload.bits() >> GENERATION_AT) as u8)
+    }
+
+    /// The in-entry that the payload of an out-entry names, if that is a wide one.
+    #[inline(always)]
+    pub(crate) fn reply_wide(payload: Payload) -> Option<Handle> {
+        Reply::from(payload).of.as_wide()
     }
 
     /// The in-entry that the payload of an out-entry names, if that is a narrow one.

@@ -1,4 +1,4 @@
-//! The first bytes of a frame, read by the short ways through parsing: [`crate::steady`] and [`crate::quick`].
+//! The first bytes of a frame, read by the short way ([`crate::steady`]).
 
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;

@@ -160,7 +160,7 @@ impl Context<'_> {
         let Some(mut frame) = self.pool.alloc() else { return false };
         match question(&mut frame, interface, neighbour) {
             Some(()) => {
-                self.out.sends.push((port, frame));
+                self.out.send(port, frame);
                 true
             }
             None => {
@@ -201,7 +201,7 @@ impl Context<'_> {
                 if let Some(account) = held.account {
                     self.count(account);
                 }
-                self.out.sends.push((port, held.frame));
+                self.out.send(port, held.frame);
             } else {
                 self.own.counters.add(counters::reason(Reason::NoRoute), 1);
                 self.pool.release(held.frame);

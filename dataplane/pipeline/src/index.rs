@@ -8,7 +8,6 @@ pub(crate) struct Index<const N: usize> {
     /// A power of two of slots. A key whose first word is 0 marks a free one.
     slots: Box<[([u64; N], u16)]>,
     used: usize,
-    shift: u32,
 }
 
 impl<const N: usize> Default for Index<N> {
@@ -22,16 +21,15 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl<const N: usize> Index<N> {
     fn with_slots(slots: usize) -> Index<N> {
-        debug_assert!(slots.is_power_of_two() && slots > 1, "a shift of less than 64");
-        let shift = u64::BITS - slots.trailing_zeros();
-        Index { slots: vec![([0; N], 0); slots].into_boxed_slice(), used: 0, shift }
+        debug_assert!(slots.is_power_of_two(), "a mask");
+        Index { slots: vec![([0; N], 0); slots].into_boxed_slice(), used: 0 }
     }
 
     /// The number of a key. No key that was inserted begins with a word of 0.
     #[inline(always)]
     pub(crate) fn get(&self, key: &[u64; N]) -> Option<u16> {
         let mask = self.slots.len() - 1;
-        let mut at = self.start(key);
+        let mut at = Self::start(key);
         loop {
             let (found, value) = &self.slots[at & mask];
             if found == key {
@@ -54,7 +52,7 @@ impl<const N: usize> Index<N> {
             }
         }
         let mask = self.slots.len() - 1;
-        let mut at = self.start(&key) & mask;
+        let mut at = Self::start(&key) & mask;
         while self.slots[at].0[0] != 0 && self.slots[at].0 != key {
             at = (at + 1) & mask;
         }
@@ -63,43 +61,39 @@ impl<const N: usize> Index<N> {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^32 slots")]
-    fn start(&self, key: &[u64; N]) -> usize {
+    fn start(key: &[u64; N]) -> usize {
         let mixed = key.iter().fold(0u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(SPREAD));
-        (mixed >> self.shift) as usize
+        (mixed >> u32::BITS) as usize
     }
 }
 
 /// Whether an IPv4 address may be one of some: `false` is certain. Spares most packets a look-up that finds nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Filter([u64; Filter::WORDS]);
+pub(crate) struct Filter(Box<[bool; Filter::PLACES]>);
 
 impl Default for Filter {
     fn default() -> Filter {
-        Filter([0; Filter::WORDS])
+        Filter(Box::new([false; Filter::PLACES]))
     }
 }
 
 impl Filter {
-    const WORDS: usize = 64;
+    const PLACES: usize = 4096;
 
     /// Adds an address.
     pub(crate) fn add(&mut self, addr: u32) {
-        let (word, bit) = Filter::place(addr);
-        self.0[word] |= bit;
+        self.0[Filter::place(addr)] = true;
     }
 
     /// Whether it may have been added.
     #[inline(always)]
     pub(crate) fn may_have(&self, addr: u32) -> bool {
-        let (word, bit) = Filter::place(addr);
-        self.0[word] & bit != 0
+        self.0[Filter::place(addr)]
     }
 
     #[inline(always)]
-    const fn place(addr: u32) -> (usize, u64) {
-        let mixed = addr.wrapping_mul(0x9e37_79b9);
-        ((mixed >> 26) as usize, 1 << ((mixed >> 20) & 63))
+    const fn place(addr: u32) -> usize {
+        (addr.wrapping_mul(0x9e37_79b9) >> 20) as usize
     }
 }
 

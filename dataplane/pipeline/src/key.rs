@@ -103,6 +103,24 @@ impl Key {
         Key::Wide([head, upper, lower])
     }
 
+    /// The words, zeroes behind those of a narrow one.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> [u64; 3] {
+        match *self {
+            Key::Narrow([word]) => [word, 0, 0],
+            Key::Wide(words) => words,
+        }
+    }
+
+    /// The listen of an in-entry, if that is of the same IPv6 client as the out-entry: both have wide keys.
+    #[inline(always)]
+    pub(crate) fn listen_of_reply(reply: &[u64; 3], of: &[u64; 3]) -> Option<ListenId> {
+        // All but the other port and the number; which of the two it is differs.
+        const SAME: u64 = !(0xffff << 32) & !ID_MASK;
+        let same = (reply[0] ^ of[0]) & SAME == OUT && of[0] & OUT == 0 && reply[1..] == of[1..];
+        same.then(|| ListenId(id(of[0])))
+    }
+
     /// The first word: enough to recognise an entry.
     #[inline]
     pub fn head(&self) -> u64 {

@@ -63,7 +63,6 @@ mod parse;
 mod pipeline;
 mod places;
 mod proxied;
-mod quick;
 mod response;
 mod rewrite;
 mod stages;

@@ -45,7 +45,7 @@ impl Context<'_> {
         let mac = self.snapshot.interface(port).map(|interface| interface.mac);
         match mac.filter(|_| self.snapshot.answers(port, vip)) {
             Some(mac) if answer_in_place(&mut frame, ip.src, asked, mac).is_some() => {
-                self.out.sends.push((port, frame));
+                self.out.send(port, frame);
                 Verdict::because(Reason::NdpReply)
             }
             _ => self.end(frame, Reason::NdpSeen),

@@ -29,10 +29,12 @@ pub enum Punt {
 /// What came of one call of the pipeline. Reused from turn to turn; the worker empties it.
 #[derive(Debug)]
 pub struct Output {
-    /// One for each input frame, in order.
+    /// One for each input frame, in order, if they are asked for.
     pub verdicts: Vec<Verdict>,
-    /// Frames to send, in order, each with the interface that it leaves by.
-    pub sends: Vec<(PortId, Frame)>,
+    /// Whether they are.
+    pub(crate) notes_verdicts: bool,
+    /// Frames to send, in order, each by its [`Frame::egress`].
+    pub sends: Vec<Frame>,
     /// Frames for the kernel's receive path of the interface that they came in on.
     pub passes: Burst,
     /// Messages to the control thread.
@@ -45,10 +47,31 @@ impl Output {
         let n = sheave_frame::BURST;
         Output {
             verdicts: Vec::with_capacity(n),
+            notes_verdicts: true,
             sends: Vec::with_capacity(4 * n),
             passes: Burst::with_capacity(n),
             punts: Vec::with_capacity(2 * n),
         }
+    }
+
+    /// The same for whom the counters are enough: no verdicts.
+    pub fn without_verdicts() -> Output {
+        Output { notes_verdicts: false, ..Output::new() }
+    }
+
+    /// Notes a verdict, if it is asked for.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, verdict: Verdict) {
+        if self.notes_verdicts {
+            self.verdicts.push(verdict);
+        }
+    }
+
+    /// Has a frame leave by an interface.
+    #[inline]
+    pub(crate) fn send(&mut self, port: PortId, mut frame: Frame) {
+        frame.set_egress(port);
+        self.sends.push(frame);
     }
 }
 

@@ -7,7 +7,6 @@ use crate::ids::{ListenId, RealId};
 use crate::ip::{BadIp, Ip};
 use crate::key::Key;
 use crate::packet::Packet;
-use crate::quick;
 use crate::reason::Reason;
 use crate::snapshot::{Interface, Ports, Snapshot};
 use crate::tables::Tables;
@@ -53,17 +52,8 @@ enum Concern {
 }
 
 /// Parses a frame that came in on `interface`.
-#[inline]
-pub(crate) fn parse(bytes: &[u8], interface: &Interface, snapshot: &Snapshot, tables: &Tables) -> Parsed {
-    match quick::parse(bytes, interface, snapshot, tables) {
-        Some(parsed) => parsed,
-        None => parse_any(bytes, interface, snapshot, tables),
-    }
-}
-
-/// Parses any frame that came in on `interface`.
 #[inline(never)]
-pub(crate) fn parse_any(bytes: &[u8], interface: &Interface, snapshot: &Snapshot, tables: &Tables) -> Parsed {
+pub(crate) fn parse(bytes: &[u8], interface: &Interface, snapshot: &Snapshot, tables: &Tables) -> Parsed {
     let Ok(eth) = eth::parse(bytes) else {
         return Parsed::Decided(Reason::NotOurs);
     };

@@ -11,7 +11,7 @@ use crate::limiter::Limiter;
 use crate::live::Live;
 use crate::neighbours::Learned;
 use crate::output::Output;
-use crate::parse::{Parsed, parse_any};
+use crate::parse::{Parsed, parse};
 use crate::proxied::Waiting;
 use crate::reason::Reason;
 use crate::scheduler::Rng;
@@ -137,9 +137,9 @@ impl Pipeline {
     /// Handles every frame of `burst`, in order. Afterwards `burst` is empty: each frame is in `out`, held back
     /// inside, or in `pool`.
     ///
-    /// Three passes, of which the first two only spare the third its waits for memory.
-    /// The first two are in [`crate::stages`]. The third handles frame by frame. Only this one changes anything, and it
-    /// believes nothing of the second without looking again, so that the result does not depend on the size of the burst.
+    /// Several passes, of which all but the last ([`crate::stages`]) only spare it its waits for memory. The last handles
+    /// frame by frame. Only this one changes anything, and it believes nothing of the others without looking again, so
+    /// that the result does not depend on the size of the burst.
     pub fn process(
         &mut self,
         now: Time,
@@ -153,22 +153,29 @@ impl Pipeline {
         if context.own.early.len() != 0 {
             context.tend_fragments();
         }
+        let stages = &mut self.stages;
         let mut forwarded = 0;
         while !burst.is_empty() {
-            self.stages.note(burst, snapshot, &context.shared.tables);
-            let mut others = self.stages.others.iter();
-            let mut lanes = self.stages.lanes.iter();
-            forwarded += lanes.len() as u64;
-            while let Some((frame, lane)) = context.steady(burst, &mut lanes) {
-                let verdict = match lane.way {
-                    Way::In | Way::Out => context.long_way(frame, lane),
-                    Way::Long => {
-                        let parsed = others.next().unwrap_or(&Parsed::Decided(Reason::NotOurs));
-                        context.handle(frame, parsed)
-                    }
-                };
-                forwarded -= u64::from(!context.conclude(verdict));
+            let len = burst.len();
+            let (mut others, mut done) = (0, 0);
+            for step in stages.steps(len) {
+                stages.note(step, burst.as_mut_slice(), snapshot, &context.shared.tables);
+                let mut lanes = stages.lanes[Stages::ready(step, len)].iter();
+                forwarded += lanes.len() as u64;
+                while let Some((frame, lane)) = context.steady(burst, &mut done, &mut lanes) {
+                    let verdict = match lane.way {
+                        Way::Long => {
+                            let parsed = stages.others.get(others);
+                            others += 1;
+                            context.handle(frame, parsed.unwrap_or(&Parsed::Decided(Reason::NotOurs)))
+                        }
+                        _ => context.long_way(frame, lane),
+                    };
+                    forwarded -= u64::from(!context.conclude(verdict));
+                }
+                stages.find(step, snapshot, &context.shared.tables);
             }
+            burst.move_to(done, &mut context.out.sends);
         }
         context.own.counters.add(counters::verdict(VerdictKind::Forward), forwarded);
     }
@@ -242,14 +249,14 @@ impl Context<'_> {
     /// A frame that could have gone the short way, but for what was found.
     #[inline(never)]
     fn long_way(&mut self, frame: Frame, lane: &Lane) -> Verdict {
-        match (lane.packet(frame.bytes()), lane.way) {
-            (Some(packet), Way::In) => self.inbound(frame, &packet, ListenId(lane.id)),
-            (Some(packet), Way::Out) => self.outbound(frame, &packet, RealId(lane.id)),
+        match (lane.packet(frame.bytes(), &self.tables()), lane.way) {
+            (Some(packet), Way::In | Way::InV6) => self.inbound(frame, &packet, ListenId(lane.id)),
+            (Some(packet), Way::Out | Way::OutV6) => self.outbound(frame, &packet, RealId(lane.id)),
             _ => {
                 let Some(interface) = self.snapshot.interface(frame.ingress()) else {
                     return self.end(frame, Reason::NotOurs);
                 };
-                let parsed = parse_any(frame.bytes(), interface, self.snapshot, &self.tables());
+                let parsed = parse(frame.bytes(), interface, self.snapshot, &self.tables());
                 self.handle(frame, &parsed)
             }
         }

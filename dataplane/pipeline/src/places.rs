@@ -37,7 +37,12 @@ impl Range {
 
 #[inline(always)]
 fn key_v4(addr: Ipv4Addr, port: u16, proto: Proto) -> [u64; 1] {
-    [(u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16) | u64::from(proto.number())]
+    key_v4_raw(addr, port, proto.number())
+}
+
+#[inline(always)]
+fn key_v4_raw(addr: Ipv4Addr, port: u16, proto: u8) -> [u64; 1] {
+    [(u64::from(addr.to_bits()) << 32) | (u64::from(port) << 16) | u64::from(proto)]
 }
 
 #[inline(always)]
@@ -67,15 +72,17 @@ impl Places {
     #[inline]
     pub(crate) fn at(&self, addr: IpAddr, port: u16, proto: Proto) -> Option<u16> {
         match addr {
-            IpAddr::V4(v4) => self.one_v4(v4, port, proto).or_else(|| self.wide_at(addr, port, proto)),
+            IpAddr::V4(v4) => {
+                self.one_v4(v4, port, proto.number()).or_else(|| self.wide_at(addr, port, proto))
+            }
             IpAddr::V6(v6) => self.at_v6(v6, port, proto),
         }
     }
 
-    /// Of IPv4 places with one port only.
+    /// Of IPv4 places with one port only, by the number of the protocol.
     #[inline(always)]
-    pub(crate) fn one_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<u16> {
-        self.one_v4.get(&key_v4(addr, port, proto))
+    pub(crate) fn one_v4(&self, addr: Ipv4Addr, port: u16, proto: u8) -> Option<u16> {
+        self.one_v4.get(&key_v4_raw(addr, port, proto))
     }
 
     /// The same as `at` for IPv6.

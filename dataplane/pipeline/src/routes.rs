@@ -91,9 +91,17 @@ impl Routes {
         Some((found, self.few[found].route))
     }
 
-    /// The routes of the list of few, in its order.
-    pub(crate) fn few_routes(&self) -> impl Iterator<Item = Route> {
-        self.few.iter().map(|few| few.route)
+    /// The routes of the list of few, in its order: mask, network, where to.
+    pub(crate) fn few_routes(&self) -> impl Iterator<Item = (u32, u32, Route)> {
+        self.few.iter().map(|few| (few.mask, few.network, few.route))
+    }
+
+    /// The IPv6 routes, longest prefix first, if they are few: mask, network, where to.
+    pub(crate) fn few_routes_v6(&self) -> impl Iterator<Item = (u128, u128, Route)> {
+        let few = self.v6.iter().map(|(_, table)| table.len()).sum::<usize>() <= FEW;
+        self.v6.iter().filter(move |_| few).flat_map(|(prefix, table)| {
+            table.iter().map(|(network, route)| (mask_v6(*prefix), *network, *route))
+        })
     }
 
     /// The most specific route to `to`.

@@ -49,6 +49,8 @@ pub struct Snapshot {
     tunnel_ends: HashSet<IpAddr, foldhash::fast::FixedState>,
     /// IPv4 addresses of the director's own, and VIPs.
     here_v4: Filter,
+    /// The same of IPv6.
+    here_v6: Filter,
     /// Broadcast addresses of the connected networks.
     broadcasts: HashSet<Ipv4Addr, foldhash::fast::FixedState>,
     /// VIP and interface pairs on which ARP for the VIP is answered.
@@ -63,6 +65,15 @@ pub struct Snapshot {
     ways: Vec<Option<NextHop>>,
     /// All of it again, as far as the short way needs it.
     plan: Plan,
+}
+
+/// Something of an IPv6 address, for a filter.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "halves, folded")]
+fn fold(addr: Ipv6Addr) -> u32 {
+    let bits = addr.to_bits();
+    let half = (bits >> 64) as u64 ^ bits as u64;
+    (half >> 32) as u32 ^ half as u32
 }
 
 #[inline(always)]
@@ -142,7 +153,7 @@ impl Snapshot {
 
     /// Of IPv4 listens with one port only.
     #[inline(always)]
-    pub(crate) fn plain_listen_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<ListenId> {
+    pub(crate) fn plain_listen_v4(&self, addr: Ipv4Addr, port: u16, proto: u8) -> Option<ListenId> {
         self.listens_at.one_v4(addr, port, proto).map(ListenId)
     }
 
@@ -173,7 +184,7 @@ impl Snapshot {
 
     /// Of IPv4 ones with one port only.
     #[inline(always)]
-    pub(crate) fn plain_real_v4(&self, addr: Ipv4Addr, port: u16, proto: Proto) -> Option<RealId> {
+    pub(crate) fn plain_real_v4(&self, addr: Ipv4Addr, port: u16, proto: u8) -> Option<RealId> {
         self.reals_at.one_v4(addr, port, proto).map(RealId)
     }
 
@@ -236,6 +247,12 @@ impl Snapshot {
     #[inline(always)]
     pub(crate) fn may_be_here(&self, addr: Ipv4Addr) -> bool {
         self.here_v4.may_have(addr.to_bits())
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub(crate) fn may_be_here_v6(&self, addr: Ipv6Addr) -> bool {
+        self.here_v6.may_have(fold(addr))
     }
 
     /// Whether an address is the broadcast address of a connected network.
@@ -315,10 +332,16 @@ impl Snapshot {
         &self.plan
     }
 
-    /// The place in the list of few of the most specific route to an IPv4 address.
-    #[inline(always)]
-    pub(crate) fn few(&self, to: u32) -> Option<usize> {
-        self.routes.few(to).map(|(at, _)| at)
+    /// The few IPv4 routes, longest prefix first: mask, network, and the way if there is a gateway.
+    pub(crate) fn few_ways(&self) -> impl Iterator<Item = (u32, u32, Option<NextHop>)> {
+        self.routes.few_routes().zip(&self.ways).map(|((mask, network, _), way)| (mask, network, *way))
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn few_ways_v6(&self) -> impl Iterator<Item = (u128, u128, Option<NextHop>)> {
+        self.routes
+            .few_routes_v6()
+            .map(|(mask, network, route)| (mask, network, route.via.and_then(|via| self.way(route, via))))
     }
 
     fn way(&self, route: Route, to: IpAddr) -> Option<NextHop> {

@@ -1,7 +1,9 @@
 //! The two connection tables as one: narrow keys in one, wide keys in the other.
 
 use crate::key::Key;
-use sheave_table::{Found, Handle, Hash, Killed, Payload, Reservation, Reserve, Table, Update, Verdict};
+use sheave_table::{
+    Bucket, Found, Handle, Hash, Killed, Payload, Reservation, Reserve, Table, Update, Verdict,
+};
 
 /// The connection tables. Their memory is the process's for good.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +48,19 @@ impl Place {
         Place::new(handle, false)
     }
 
-    /// The entry, if it is in that table.
+    /// That of an entry in the table of wide keys.
+    #[inline(always)]
+    pub(crate) fn wide(handle: Handle) -> Place {
+        Place::new(handle, true)
+    }
+
+    /// The entry, if it is in the table of wide keys.
+    #[inline(always)]
+    pub(crate) fn as_wide(self) -> Option<Handle> {
+        self.is_wide().then(|| self.handle())
+    }
+
+    /// The entry, if it is in the table of narrow keys.
     #[inline(always)]
     pub(crate) fn as_narrow(self) -> Option<Handle> {
         (!self.is_wide()).then(|| self.handle())
@@ -132,8 +146,8 @@ impl Tables {
     #[inline(always)]
     pub(crate) fn prefetch(&self, key: &Key, hash: Hash) {
         match key {
-            Key::Narrow(_) => self.narrow.prefetch(hash),
-            Key::Wide(_) => self.wide.prefetch(hash),
+            Key::Narrow(_) => self.narrow.prefetch(Bucket::First, hash),
+            Key::Wide(_) => self.wide.prefetch(Bucket::First, hash),
         }
     }
 
@@ -146,8 +160,8 @@ impl Tables {
         };
         if found.is_none() {
             match key {
-                Key::Narrow(_) => self.narrow.prefetch_second(hash),
-                Key::Wide(_) => self.wide.prefetch_second(hash),
+                Key::Narrow(_) => self.narrow.prefetch(Bucket::Second, hash),
+                Key::Wide(_) => self.wide.prefetch(Bucket::Second, hash),
             }
         }
         found

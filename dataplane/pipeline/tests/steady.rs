@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use sheave_frame::PortId;
 use sheave_pipeline::snapshot::Method;
-use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Site, real, vip};
+use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Site, real, real6, vip, vip6};
 use sheave_pipeline::{Resolve, Snapshot, Verdict};
 use sheave_proto::wire::flow::Proto;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x07];
 const PORT: u16 = 80;
@@ -38,7 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Packet::RST),
         1 => any::<u8>(),
     ];
-    let damage = prop_oneof![6 => Just(None), 1 => (0u8..54, 1u8..=255).prop_map(Some)];
+    let damage = prop_oneof![6 => Just(None), 1 => (0u8..60, 1u8..=255).prop_map(Some)];
     let ttl = prop_oneof![8 => Just(64u8), 1 => 0u8..3];
     let wait = prop_oneof![8 => Just(0u8), 1 => 0u8..100];
     let real = prop_oneof![Just(None), (0u8..2).prop_map(Some)];
@@ -57,18 +57,39 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-fn frame(event: &Event, proto: Proto) -> (PortId, Vec<u8>) {
-    let client = (Ipv4Addr::new(10, 0, 0, 1 + event.client), 2000);
+/// What connections are like.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    proto: Proto,
+    method: Method,
+    v6: bool,
+}
+
+fn frame(event: &Event, kind: Kind) -> (PortId, Vec<u8>) {
+    let Kind { proto, v6, .. } = kind;
+    let host = 1 + event.client;
+    let addr = |v4: IpAddr, six: IpAddr| if v6 { six } else { v4 };
+    let client = (
+        addr(
+            Ipv4Addr::new(10, 0, 0, host).into(),
+            Ipv6Addr::from([0x2001, 0xdb8, 0xff, 0, 0, 0, 0, host.into()]).into(),
+        ),
+        2000,
+    );
     let mut packet = match event.from_real {
-        None => Packet::from_client(proto, client, (vip(0), PORT), event.flags),
-        Some(n) => Packet::from_real(proto, (real(n), NAT_REAL_PORT), client, event.flags),
+        None => Packet::from_client(proto, client, (addr(vip(0).into(), vip6(0).into()), PORT), event.flags),
+        Some(n) => {
+            let real = (addr(real(n).into(), real6(n).into()), NAT_REAL_PORT);
+            Packet::from_real(proto, real, client, event.flags)
+        }
     };
     (packet.ttl, packet.tos) = (event.ttl, event.tos);
     packet.payload = (0..event.payload).map(|n| n.to_le_bytes()[0] ^ 0x5a).collect();
     let (port, mut bytes) = packet.framed();
+    let packet_len = bytes.len();
     bytes.resize(bytes.len() + usize::from(event.padding), 0);
     if let Some((at, flip)) = event.damage {
-        bytes[14 + usize::from(at) % 40] ^= flip;
+        bytes[14 + usize::from(at) % 60 % (packet_len - 14)] ^= flip;
     }
     (port, bytes)
 }
@@ -98,12 +119,13 @@ fn send(
     (verdict, frames.map(strip).collect())
 }
 
-fn same(proto: Proto, method: Method, events: &[Event]) -> Result<(), TestCaseError> {
-    let mut site = Site::with(proto, method, 2);
+fn same(kind: Kind, events: &[Event]) -> Result<(), TestCaseError> {
+    let Kind { proto, method, v6 } = kind;
+    let mut site = if v6 { Site::with_v6(proto, method, 2) } else { Site::with(proto, method, 2) };
     let snapshot = site.snapshot();
     let mut labs = [Lab::sized(Resolve::Control, 64, 8), Lab::sized(Resolve::Control, 64, 8)];
     for event in events {
-        let (port, bytes) = frame(event, proto);
+        let (port, bytes) = frame(event, kind);
         labs.iter_mut().for_each(|lab| lab.wait(u64::from(event.wait)));
         let [short, long] = &mut labs;
         let got = send(short, &snapshot, port, &bytes, false);
@@ -118,17 +140,22 @@ proptest! {
 
     #[test]
     fn the_short_way_and_the_long_way_are_one(
-        events in prop::collection::vec(event(), 1..60), udp: bool, method in 0usize..3,
+        events in prop::collection::vec(event(), 1..60), udp: bool, method in 0usize..3, v6: bool,
     ) {
         let method = [Method::Nat, Method::DirectRoute, Method::Tunnel][method];
-        same(if udp { Proto::Udp } else { Proto::Tcp }, method, &events)?;
+        same(Kind { proto: if udp { Proto::Udp } else { Proto::Tcp }, method, v6 }, &events)?;
     }
 }
 
 /// The same with the connections open from the start, so that most packets have the chance.
 #[test]
 fn an_open_connection_is_served_both_ways() {
-    for (proto, method) in [Proto::Tcp, Proto::Udp].into_iter().zip([Method::Nat, Method::DirectRoute]) {
+    let methods = [Method::Nat, Method::DirectRoute, Method::Tunnel];
+    let kinds = methods.into_iter().flat_map(|method| {
+        [(Proto::Tcp, false), (Proto::Udp, false), (Proto::Tcp, true), (Proto::Udp, true)]
+            .map(|(proto, v6)| Kind { proto, method, v6 })
+    });
+    for kind in kinds {
         let open = |flags, from_real| Event {
             client: 0,
             from_real,
@@ -148,6 +175,6 @@ fn an_open_connection_is_served_both_ways() {
                 [open(flags, None), open(flags | Packet::ACK, Some(0)), open(flags | Packet::ACK, Some(1))]
             })
             .collect();
-        same(proto, method, &events).expect("the same");
+        same(kind, &events).expect("the same");
     }
 }

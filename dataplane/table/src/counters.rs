@@ -63,22 +63,32 @@ impl Writer {
         }
     }
 
-    /// Adds to several counters of a row, eight from `8 * row` on: `(which, n)` each. Beyond the page nothing happens; a
-    /// debug build stops.
+    /// The counters as rows of eight.
     #[inline(always)]
-    pub fn add_in_row<const N: usize>(&self, row: usize, adds: [(usize, u64); N]) {
-        let (rows, _) = self.page.counters.as_chunks::<8>();
-        debug_assert!(row < rows.len(), "row {row} of {}", rows.len());
-        let Some(row) = rows.get(row) else { return };
-        for (which, n) in adds {
-            // ORDERING: Relaxed, as in `add`.
-            row[which].store(row[which].load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        }
+    pub fn rows(&self) -> Rows<'_> {
+        Rows(self.page.counters.as_chunks().0)
     }
 
     /// The page that this writes.
     pub fn page(&self) -> &Arc<CounterPage> {
         &self.page
+    }
+}
+
+/// The counters of a page as rows of eight, for their one writer.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'w>(&'w [[AtomicU64; 8]]);
+
+impl Rows<'_> {
+    /// Adds to several counters of a row: `(which, n)` each. Beyond the page nothing happens; a debug build stops.
+    #[inline(always)]
+    pub fn add<const N: usize>(&self, row: usize, adds: [(usize, u64); N]) {
+        debug_assert!(row < self.0.len(), "row {row} of {}", self.0.len());
+        let Some(row) = self.0.get(row) else { return };
+        for (which, n) in adds {
+            // ORDERING: Relaxed, as in `add`.
+            row[which].store(row[which].load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        }
     }
 }
 
@@ -106,7 +116,7 @@ mod tests {
     fn a_row_of_counters_is_added_to_at_once() {
         let (page, writer) = CounterPage::with_writer(24);
         writer.add(10, 1);
-        writer.add_in_row(1, [(2, 5), (7, 6)]);
+        writer.rows().add(1, [(2, 5), (7, 6)]);
         assert_eq!((page.get(10), page.get(15), page.get(9), page.get(16)), (6, 6, 0, 0));
     }
 

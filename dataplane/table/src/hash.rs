@@ -8,6 +8,9 @@
 pub struct Hash(pub(crate) u64);
 
 impl Hash {
+    /// Of no key.
+    pub const ZERO: Hash = Hash(0);
+
     /// Half of it, for uses beside the table: whoever sees this learns nothing of where the entry is kept.
     #[inline]
     pub const fn mixed(self) -> u32 {

@@ -37,7 +37,7 @@ pub mod region;
 pub mod slab;
 pub mod spsc;
 
-pub use conn::{Found, Table, Update};
+pub use conn::{Bucket, Found, Spot, Table, Update};
 pub use counters::CounterPage;
 pub use hash::Hash;
 pub use publish::{Publisher, Reader};

@@ -43,10 +43,16 @@ impl Shape {
         self.main as usize * self.ways
     }
 
+    /// The number of the first candidate bucket.
+    #[inline(always)]
+    pub(crate) fn first_bucket(self, hash: Hash) -> usize {
+        scale(high(hash.0), self.main) as usize
+    }
+
     /// The first slot of the first candidate bucket.
     #[inline(always)]
     pub(crate) fn first(self, hash: Hash) -> usize {
-        scale(high(hash.0), self.main) as usize * self.ways
+        self.first_bucket(hash) * self.ways
     }
 
     /// The first slots of both candidates in the main area. They differ.

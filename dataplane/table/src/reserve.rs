@@ -9,7 +9,7 @@
 //! two, its handle is known, so that another entry that points to it can be made first.
 
 use crate::{
-    Found, Handle, Hash, Payload, Table,
+    Bucket, Found, Handle, Hash, Payload, Table,
     sync::{Ordering, fence, spin_loop},
     word::{Phase, Word},
 };
@@ -54,6 +54,13 @@ enum End {
 impl<const K: usize> Table<K> {
     /// Claims a slot for an entry of `key`, whose hash is `hash`.
     pub fn reserve(&self, key: &[u64; K], hash: Hash) -> Reserve<'_, K> {
+        // All that `survey` and `settle` look at, at once: memory is waited for once, not for each.
+        self.prefetch(Bucket::First, hash);
+        self.prefetch(Bucket::Second, hash);
+        if self.overflowed() > 0 {
+            self.prefetch(Bucket::Third, hash);
+            self.prefetch(Bucket::Fourth, hash);
+        }
         for _ in 0..ATTEMPTS {
             match self.try_reserve(key, hash) {
                 Ok(reservation) => return Reserve::Reserved(reservation),

@@ -55,6 +55,16 @@ impl<const K: usize> Slot<K> {
         self.key.iter().zip(key).all(|(word, want)| word.load(Ordering::Acquire) == *want)
     }
 
+    /// The same, without a branch, for when nobody can predict it.
+    #[inline(always)]
+    pub(crate) fn resembles(&self, key: &[u64; K]) -> bool {
+        // ORDERING: as in `looks_like`.
+        self.key
+            .iter()
+            .zip(key)
+            .fold(true, |same, (word, want)| same & (word.load(Ordering::Acquire) == *want))
+    }
+
     /// The value word if this slot holds the live entry of `key`.
     #[inline(always)]
     pub(crate) fn live(&self, key: &[u64; K]) -> Option<Word> {

@@ -173,6 +173,19 @@ impl Word {
         self.0 >> PAYLOAD_BITS == Word::new(Phase::Live, generation, Payload(0)).0 >> PAYLOAD_BITS
     }
 
+    /// What a word of this generation has beside its payload when it is live.
+    #[inline(always)]
+    pub(crate) const fn live_use(self) -> u64 {
+        Word::new(Phase::Live, self.generation(), Payload(0)).0
+    }
+
+    /// The payload, and the generation, if the word is of this use ([`Word::live_use`]).
+    #[inline(always)]
+    pub(crate) fn payload_of(self, live_use: u64) -> Option<(Payload, Generation)> {
+        let payload = self.0 ^ live_use;
+        (payload <= PAYLOAD_MASK).then(|| (Payload(payload), self.generation()))
+    }
+
     /// Whether phase and generation are the same, whatever the payload.
     #[inline(always)]
     pub(crate) const fn same_use(self, other: Word) -> bool {

@@ -95,7 +95,7 @@ impl Worker {
             control: Control { commands, punts, notify, news: false },
             kernel,
             rx: Burst::with_capacity(BURST),
-            out: Output::new(),
+            out: Output::without_verdicts(),
             stats,
             published: Time::default(),
         }
@@ -270,8 +270,8 @@ fn deliver(
     pool: &mut FramePool,
     stats: &Stats,
 ) {
-    for (port, frame) in out.sends.drain(..) {
-        egress.send(port, frame, pool);
+    for frame in out.sends.drain(..) {
+        egress.send(frame.egress(), frame, pool);
     }
     while let Some(frame) = out.passes.pop() {
         if kernel.pass(frame.ingress(), frame.bytes()) {
@@ -281,8 +281,6 @@ fn deliver(
         }
         pool.release(frame);
     }
-    // Each verdict has been counted by the pipeline.
-    out.verdicts.clear();
 }
 
 impl Control {

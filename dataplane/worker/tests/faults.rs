@@ -49,8 +49,8 @@ impl Wire for Faulty {
             lab.pool.release(frame);
         }
         let mut bursts = [0, 1].map(|_| Burst::with_capacity(4 * BURST));
-        for (way, frame) in lab.out.sends.drain(..) {
-            bursts[way.index()].push(frame).expect("room for all that a burst sends");
+        for frame in lab.out.sends.drain(..) {
+            bursts[frame.egress().index()].push(frame).expect("room for all that a burst sends");
         }
         for (burst, (port, network)) in bursts.iter_mut().zip(&mut self.ports[worker]) {
             port.send(burst);

@@ -252,7 +252,8 @@ impl Engine {
     }
 
     fn deliver(&mut self, out: &mut Vec<PortId>, send: &mut impl FnMut(PortId, &[u8])) {
-        for (port, frame) in self.out.sends.drain(..) {
+        for frame in self.out.sends.drain(..) {
+            let port = frame.egress();
             send(port, frame.bytes());
             if !out.contains(&port) {
                 out.push(port);

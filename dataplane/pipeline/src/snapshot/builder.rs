@@ -1,7 +1,7 @@
 //! How a snapshot comes to be: objects are added, then it is finished and never changes again.
 
 use super::objects::{Destination, Interface, Listen, NextHop, Ports, Real, Service};
-use super::{Snapshot, own_key};
+use super::{Snapshot, fold, own_key};
 use crate::helper::Helper;
 use crate::ids::{DestId, ListenId, RealId, ServiceId};
 use crate::routes::Routes;
@@ -138,10 +138,11 @@ impl SnapshotBuilder {
 
     /// The finished snapshot. A VIP that is also an interface address counts as a VIP, not as the director's own.
     pub fn build(mut self) -> Snapshot {
-        let Snapshot { own, own_v4, vips, here_v4, .. } = &mut self.snapshot;
+        let Snapshot { own, own_v4, vips, here_v4, here_v6, .. } = &mut self.snapshot;
         for addr in own.iter().chain(vips.iter()) {
-            if let IpAddr::V4(addr) = addr {
-                here_v4.add(addr.to_bits());
+            match addr {
+                IpAddr::V4(addr) => here_v4.add(addr.to_bits()),
+                IpAddr::V6(addr) => here_v6.add(fold(*addr)),
             }
         }
         own.retain(|addr| !vips.contains(addr));
@@ -151,10 +152,10 @@ impl SnapshotBuilder {
             }
         }
         self.snapshot.prepared = Prepared::all(&self.snapshot, self.hash_key, &self.tables);
-        let gateways = self.snapshot.routes.few_routes().map(|route| self.snapshot.way(route, route.via?));
+        let gateways =
+            self.snapshot.routes.few_routes().map(|(_, _, route)| self.snapshot.way(route, route.via?));
         self.snapshot.ways = gateways.collect();
-        let Snapshot { destinations, listens, ways, .. } = &self.snapshot;
-        self.snapshot.plan = Plan::new(destinations, listens, ways);
+        self.snapshot.plan = Plan::new(&self.snapshot);
         self.snapshot
     }
 }

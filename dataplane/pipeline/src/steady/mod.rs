@@ -1,4 +1,4 @@
-//! The short way: plain IPv4 packets of connections that are established, from and to destinations whose neighbour is
+//! The short way: plain packets of connections that are established, from and to destinations whose neighbour is
 //! known. That is nearly all packets of a busy director, and nothing about them needs a decision.
 //!
 //! ```text
@@ -16,21 +16,34 @@
 mod plan;
 mod read;
 mod send;
+mod six;
+mod sum;
+#[cfg(test)]
+mod tests;
+mod tunnel;
 
 pub(crate) use plan::Plan;
 pub(crate) use read::read;
+pub(crate) use six::read_v6;
 
-use crate::key::Key;
+use crate::entry::Steady;
+use crate::head::be16;
+use crate::key::{Key, KeyParts};
 use crate::packet::Packet;
+use crate::snapshot::Snapshot;
+use crate::tables::{Place, Tables};
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use sheave_table::{Handle, Hash};
+use sheave_table::{Hash, Spot};
+use std::net::IpAddr;
 
 /// Where the IP header of an untagged frame begins, and the transport's behind a plain one.
 const L3: usize = 14;
 const L4: usize = L3 + 20;
 /// Plain headers of IPv4 and TCP. Shorter frames go the long way.
 const HEAD: usize = L4 + 20;
+/// The same of IPv6.
+const HEAD_V6: usize = L3 + 40 + 20;
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,54 +52,119 @@ pub(crate) enum Way {
     In,
     /// From a NAT destination to a client.
     Out,
-    /// The long way: none of the other fields count.
+    /// From a client to a listen, IPv6.
+    InV6,
+    /// From a NAT destination to a client, IPv6.
+    OutV6,
+    /// The long way: none of the other fields of its lane count.
     Long,
+}
+
+impl Way {
+    /// Whether it is one of IPv6.
+    #[inline(always)]
+    pub(crate) const fn is_v6(self) -> bool {
+        matches!(self, Way::InV6 | Way::OutV6)
+    }
+
+    /// Whether it is one from a real server.
+    #[inline(always)]
+    pub(crate) const fn is_out(self) -> bool {
+        matches!(self, Way::Out | Way::OutV6)
+    }
+}
+
+/// What a packet may do to its connection, as a small number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Class {
+    /// TCP, with no flag that changes the state of an established connection.
+    Tcp,
+    /// TCP, with such a flag.
+    Loud,
+    /// UDP.
+    Udp,
+}
+
+impl Class {
+    /// How many there are.
+    const COUNT: usize = 3;
+
+    #[inline(always)]
+    const fn of(proto: Proto, flags: TcpFlags) -> Class {
+        const CHANGES: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
+        match proto {
+            Proto::Udp => Class::Udp,
+            Proto::Tcp if flags.0 & CHANGES == 0 => Class::Tcp,
+            Proto::Tcp => Class::Loud,
+        }
+    }
+
+    #[inline(always)]
+    const fn proto(self) -> Proto {
+        match self {
+            Class::Tcp | Class::Loud => Proto::Tcp,
+            Class::Udp => Proto::Udp,
+        }
+    }
 }
 
 /// What the stages of a burst note of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lane {
-    /// The key of its entry, a narrow one.
-    pub(crate) key: u64,
+    /// The key of its entry: of IPv4 a narrow one, its only word the first one here; of IPv6 a wide one.
+    pub(crate) key: [u64; 3],
     /// The key's hash.
     pub(crate) hash: Hash,
-    /// Its entry, once `found`.
-    pub(crate) handle: Handle,
-    /// Bytes of the IP packet.
-    pub(crate) len: u16,
+    /// Where its entry seems to be.
+    pub(crate) spot: Spot,
+    /// Where the IP packet ends in the frame.
+    pub(crate) end: u16,
     /// The number of the listen or of the real server.
     pub(crate) id: u16,
     /// Which way.
     pub(crate) way: Way,
-    /// The protocol.
-    pub(crate) proto: Proto,
-    /// Whether no flag of it changes the state of an established connection.
-    pub(crate) quiet: bool,
-    /// Whether `handle` counts.
-    pub(crate) found: bool,
+    /// What it may do.
+    pub(crate) class: Class,
 }
 
 impl Lane {
     /// For a frame that goes the long way.
+    pub(crate) const LONG: Lane = Lane {
+        key: [0; 3],
+        hash: Hash::ZERO,
+        spot: Spot::NOWHERE,
+        end: 0,
+        id: 0,
+        way: Way::Long,
+        class: Class::Tcp,
+    };
+
+    /// The key, of IPv4.
     #[inline(always)]
-    pub(crate) fn long() -> Lane {
-        Lane {
-            key: 0,
-            hash: Hash::default(),
-            handle: Handle::from_bits(0),
-            len: 0,
-            id: 0,
-            way: Way::Long,
-            proto: Proto::Tcp,
-            quiet: false,
-            found: false,
+    pub(crate) const fn narrow(&self) -> [u64; 1] {
+        [self.key[0]]
+    }
+
+    /// Under NAT, the hash of the key that replies have in the connection that seems to be there, of an IPv4 client.
+    pub(crate) fn reply_before(&self, snapshot: &Snapshot, tables: &Tables) -> Option<Hash> {
+        if self.way != Way::In {
+            return None;
         }
+        let payload = tables.narrow.at(self.spot, &self.narrow())?.payload;
+        let real = snapshot.plan().real(Steady::destination(payload))?;
+        let KeyParts { client, .. } = KeyParts::of(Key::Narrow(self.narrow()));
+        let IpAddr::V4(addr) = client.0 else { return None };
+        Some(tables.narrow.hash(&Key::narrow_out_words(addr, client.1, real)))
     }
 
     /// The packet of this lane, for the long way after all. `bytes` is the frame that was read. `None` when more is to
     /// be asked of it first: whether its source may be a client's.
     #[inline(never)]
-    pub(crate) fn packet(&self, bytes: &[u8]) -> Option<Packet> {
+    pub(crate) fn packet(&self, bytes: &[u8], tables: &Tables) -> Option<Packet> {
+        if self.way.is_v6() {
+            return self.packet_v6(bytes, tables);
+        }
         let head = bytes.first_chunk::<HEAD>()?;
         // Loopback, "this" network, multicast and beyond, the VIP itself.
         let doubtful =
@@ -94,21 +172,44 @@ impl Lane {
         if self.way == Way::In && doubtful {
             return None;
         }
-        let flags = if self.proto == Proto::Tcp { TcpFlags(head[L4 + 13]) } else { TcpFlags::default() };
+        let proto = self.class.proto();
+        let flags = if proto == Proto::Tcp { TcpFlags(head[L4 + 13]) } else { TcpFlags::default() };
         Some(Packet {
-            key: Key::Narrow([self.key]),
+            key: Key::Narrow(self.narrow()),
             hash: self.hash,
-            hint: self.found.then(|| crate::tables::Place::narrow(self.handle)),
+            hint: tables.narrow.at(self.spot, &self.narrow()).map(|found| Place::narrow(found.handle)),
             l3: 14,
             l4: 34,
-            len: self.len,
-            sport: crate::head::be16(head, L4),
-            dport: crate::head::be16(head, L4 + 2),
-            proto: self.proto,
+            len: self.end - 14,
+            sport: be16(head, L4),
+            dport: be16(head, L4 + 2),
+            proto,
             flags,
             ttl: head[L3 + 8],
             v6: false,
             df: head[L3 + 6] & 0x40 != 0,
+        })
+    }
+
+    /// The same of IPv6. `read_v6` has asked all there is to ask.
+    fn packet_v6(&self, bytes: &[u8], tables: &Tables) -> Option<Packet> {
+        let head = bytes.first_chunk::<HEAD_V6>()?;
+        let proto = self.class.proto();
+        let flags = if proto == Proto::Tcp { TcpFlags(head[L3 + 53]) } else { TcpFlags::default() };
+        Some(Packet {
+            key: Key::Wide(self.key),
+            hash: self.hash,
+            hint: tables.wide.at(self.spot, &self.key).map(|found| Place::wide(found.handle)),
+            l3: 14,
+            l4: 54,
+            len: self.end - 14,
+            sport: be16(head, L3 + 40),
+            dport: be16(head, L3 + 42),
+            proto,
+            flags,
+            ttl: head[L3 + 7],
+            v6: true,
+            df: true,
         })
     }
 }

@@ -1,35 +1,33 @@
 //! What the short way needs of a snapshot, worked out beforehand and packed: a cache line a destination, half a one a
 //! listen.
 
-use crate::ids::RealId;
-use crate::snapshot::{Destination, Listen, Method, NextHop, Ports};
+use super::sum::Sum;
+use crate::ids::{DestId, RealId};
+use crate::snapshot::{Destination, Listen, Method, NextHop, Ports, Snapshot};
 use sheave_frame::PortId;
 use sheave_proto::wire::eth::Mac;
-use sheave_proto::wire::flow::Proto;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-/// An address and a port, and their sums of 16-bit words as changes of checksums need them (RFC 1624 §3: the
-/// complement of what was, and what is).
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct End {
-    pub(super) addr: u32,
-    pub(super) port: u16,
-    /// Of address and port.
-    pub(super) is: u32,
-    pub(super) was: u32,
-    /// Of the address alone.
-    pub(super) addr_is: u32,
-    pub(super) addr_was: u32,
+/// An address and a port as they lie in a header, and what they add to sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End<const A: usize> {
+    pub(super) addr: [u8; A],
+    pub(super) port: [u8; 2],
+    /// Of address and port: when it comes, and when it goes.
+    pub(super) sum: Sum,
+    pub(super) out: Sum,
+    /// Of the address alone, likewise; with one taken from the time to live when it comes.
+    pub(super) addr_in: Sum,
+    pub(super) addr_out: Sum,
 }
 
-impl End {
-    fn new(addr: Ipv4Addr, port: u16) -> End {
-        let addr = addr.to_bits();
-        let words = [addr >> 16, addr & 0xffff];
-        let not = |word: u32| word ^ 0xffff;
-        let (addr_is, addr_was) = (words[0] + words[1], not(words[0]) + not(words[1]));
-        let word = u32::from(port);
-        End { addr, port, is: addr_is + word, was: addr_was + not(word), addr_is, addr_was }
+impl<const A: usize> End<A> {
+    fn new(addr: [u8; A], port: u16) -> End<A> {
+        let port = port.to_be_bytes();
+        let addr_sum = Sum::words(&addr);
+        let sum = addr_sum.and(Sum::word(port));
+        let (addr_in, addr_out) = (addr_sum.and(Sum::AGED), addr_sum.taken());
+        End { addr, port, sum, out: sum.taken(), addr_in, addr_out }
     }
 }
 
@@ -40,8 +38,8 @@ pub(crate) struct Exit {
     pub(super) macs: [u8; 12],
     /// The interface.
     pub(super) port: PortId,
-    /// The largest IP packet.
-    pub(super) mtu: u16,
+    /// Where the largest IP packet ends in its frame.
+    pub(super) end: u16,
 }
 
 impl Exit {
@@ -50,77 +48,180 @@ impl Exit {
         let mut macs = [0; 12];
         macs[..6].copy_from_slice(&to);
         macs[6..].copy_from_slice(&from);
-        Some(Exit { macs, port: hop.port, mtu: hop.mtu })
+        Some(Exit { macs, port: hop.port, end: hop.mtu.saturating_add(14) })
+    }
+
+    /// The largest IP packet, or somewhat less.
+    #[inline(always)]
+    pub(super) const fn mtu(&self) -> u16 {
+        self.end - 14
     }
 }
 
 /// A destination that packets may go to on the short way.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Target {
+pub(super) struct Target<const A: usize> {
     pub(super) exit: Exit,
     /// NAT: what is written.
-    pub(super) end: End,
+    pub(super) end: End<A>,
     pub(super) service: u16,
     /// NAT: the number that its replies come under.
     pub(super) real: u16,
     pub(super) generation: u8,
-    pub(super) nat: bool,
+    pub(super) method: Method,
 }
 
 /// A listen that packets may come to on the short way.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(32))]
-pub(super) struct Front {
-    pub(super) end: End,
+#[repr(align(16))]
+pub(super) struct Front<const A: usize> {
+    pub(super) end: End<A>,
     pub(super) service: u16,
-    pub(super) proto: Proto,
 }
 
-/// All of them, by their numbers.
+/// A route with a gateway, or one without, that leads nowhere on the short way. Addresses are `T`.
+#[derive(Debug, Clone, Copy)]
+struct Route<T> {
+    mask: T,
+    network: T,
+    exit: Option<Exit>,
+}
+
+/// All of them, by their numbers, and the routes to clients.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    targets: Vec<Option<Target>>,
-    fronts: Vec<Option<Front>>,
-    /// By the few IPv4 routes with a gateway.
-    exits: Vec<Option<Exit>>,
+    targets: Vec<Option<Target<4>>>,
+    fronts: Vec<Option<Front<4>>>,
+    routes: Vec<Route<u32>>,
+    /// The first route that may lead to an address, by its first byte.
+    begin: Vec<u8>,
+    targets_v6: Vec<Option<Target<16>>>,
+    fronts_v6: Vec<Option<Front<16>>>,
+    routes_v6: Vec<Route<u128>>,
+    /// Hardware addresses by interface, as [`mac_of`] reads them.
+    macs: Vec<u64>,
+}
+
+/// No interface's.
+const NO_MAC: u64 = u64::MAX;
+
+/// The hardware address that a frame is for, as a number.
+#[inline(always)]
+pub(super) const fn mac_of(head: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*head) & 0xffff_ffff_ffff
 }
 
 impl Plan {
-    /// What a snapshot's objects come to. `exits`: the ways by the few routes.
-    pub(crate) fn new(
-        destinations: &[Option<Destination>],
-        listens: &[Option<Listen>],
-        exits: &[Option<NextHop>],
-    ) -> Plan {
+    /// What a snapshot comes to, that is otherwise complete.
+    pub(crate) fn new(snapshot: &Snapshot) -> Plan {
+        let mut macs = Vec::new();
+        for (port, interface) in snapshot.interfaces() {
+            let [a, b, c, d, e, f] = interface.mac.0;
+            macs.resize(port.index(), NO_MAC);
+            macs.push(mac_of(&[a, b, c, d, e, f, 0, 0]));
+        }
+        let exit = |hop: Option<NextHop>| hop.and_then(|hop| Exit::new(&hop));
+        let routes: Vec<Route<u32>> = snapshot
+            .few_ways()
+            .map(|(mask, network, hop)| Route { mask, network, exit: exit(hop) })
+            .collect();
         Plan {
-            targets: destinations.iter().map(|d| target(d.as_ref()?)).collect(),
-            fronts: listens.iter().map(|l| front(l.as_ref()?)).collect(),
-            exits: exits.iter().map(|hop| Exit::new(hop.as_ref()?)).collect(),
+            targets: by_number(snapshot.destinations().map(|(id, d)| (id.index(), target_v4(d)))),
+            fronts: by_number(snapshot.listens().map(|(id, listen)| (id.index(), front_v4(listen)))),
+            begin: (0..=255).map(|byte| begin(&routes, byte)).collect(),
+            routes,
+            targets_v6: by_number(snapshot.destinations().map(|(id, d)| (id.index(), target_v6(d)))),
+            fronts_v6: by_number(snapshot.listens().map(|(id, listen)| (id.index(), front_v6(listen)))),
+            routes_v6: snapshot
+                .few_ways_v6()
+                .map(|(mask, network, hop)| Route { mask, network, exit: exit(hop) })
+                .collect(),
+            macs,
         }
     }
 
     #[inline(always)]
-    pub(super) fn target(&self, id: usize) -> Option<&Target> {
+    pub(super) fn target(&self, id: usize) -> Option<&Target<4>> {
         self.targets.get(id)?.as_ref()
     }
 
+    /// The name that the replies of a NAT destination come under.
+    pub(super) fn real(&self, id: DestId) -> Option<RealId> {
+        self.target(id.index())
+            .filter(|target| target.method == Method::Nat)
+            .map(|target| RealId(target.real))
+    }
+
     #[inline(always)]
-    pub(super) fn front(&self, id: usize) -> Option<&Front> {
+    pub(super) fn front(&self, id: usize) -> Option<&Front<4>> {
         self.fronts.get(id)?.as_ref()
     }
 
+    /// The way out to an address by a gateway.
     #[inline(always)]
-    pub(super) fn exit(&self, route: usize) -> Option<&Exit> {
-        self.exits.get(route)?.as_ref()
+    pub(super) fn exit(&self, to: u32) -> Option<&Exit> {
+        let begin = usize::from(*self.begin.get((to >> 24) as usize)?);
+        self.routes.get(begin..)?.iter().find(|route| to & route.mask == route.network)?.exit.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn target_v6(&self, id: usize) -> Option<&Target<16>> {
+        self.targets_v6.get(id)?.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn front_v6(&self, id: usize) -> Option<&Front<16>> {
+        self.fronts_v6.get(id)?.as_ref()
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub(super) fn exit_v6(&self, to: u128) -> Option<&Exit> {
+        self.routes_v6.iter().find(|route| to & route.mask == route.network)?.exit.as_ref()
+    }
+
+    /// Whether a frame that begins like this is for the interface.
+    #[inline(always)]
+    pub(super) fn is_for(&self, port: PortId, head: &[u8; 8]) -> bool {
+        self.macs.get(port.index()) == Some(&mac_of(head))
     }
 }
 
-fn target(destination: &Destination) -> Option<Target> {
+/// A list of what has numbers, in their order.
+fn by_number<T: Clone>(numbered: impl Iterator<Item = (usize, Option<T>)>) -> Vec<Option<T>> {
+    let mut list = Vec::new();
+    for (number, one) in numbered {
+        list.resize(number, None);
+        list.push(one);
+    }
+    list
+}
+
+/// The first of some routes, longest prefix first, that may lead to an address with this first byte.
+fn begin(routes: &[Route<u32>], byte: u8) -> u8 {
+    let upper = u32::from(byte) << 24;
+    let may = |route: &Route<u32>| (upper ^ route.network) & route.mask & 0xff00_0000 == 0;
+    routes.iter().position(may).and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+}
+
+fn target_v4(destination: &Destination) -> Option<Target<4>> {
+    let IpAddr::V4(addr) = destination.addr else { return target(destination, None) };
+    target(destination, Some(addr.octets()))
+}
+
+fn target_v6(destination: &Destination) -> Option<Target<16>> {
+    let IpAddr::V6(addr) = destination.addr else { return target(destination, None) };
+    target(destination, Some(addr.octets()))
+}
+
+/// A destination, whose address is this if it is of the family.
+fn target<const A: usize>(destination: &Destination, addr: Option<[u8; A]>) -> Option<Target<A>> {
     let exit = Exit::new(destination.next_hop.as_ref()?)?;
-    let (end, real) = match (destination.method, destination.addr, destination.port, destination.real) {
-        (Method::Nat, IpAddr::V4(addr), Some(port), Some(RealId(real))) => (End::new(addr, port), real),
-        (Method::DirectRoute, ..) => (End::default(), 0),
+    let (end, real) = match (destination.method, addr, destination.port, destination.real) {
+        (Method::Nat, Some(addr), Some(port), Some(RealId(real))) => (End::new(addr, port), real),
+        // Nothing is written, and the tunnel is the destination's.
+        (Method::DirectRoute | Method::Tunnel, ..) => (End::new([0; A], 0), 0),
         _ => return None,
     };
     Some(Target {
@@ -129,11 +230,16 @@ fn target(destination: &Destination) -> Option<Target> {
         service: destination.service.0,
         real,
         generation: destination.generation.0,
-        nat: destination.method == Method::Nat,
+        method: destination.method,
     })
 }
 
-fn front(listen: &Listen) -> Option<Front> {
+fn front_v4(listen: &Listen) -> Option<Front<4>> {
     let (IpAddr::V4(vip), Ports::One(port)) = (listen.vip, listen.ports) else { return None };
-    Some(Front { end: End::new(vip, port), service: listen.service.0, proto: listen.proto })
+    Some(Front { end: End::new(vip.octets(), port), service: listen.service.0 })
+}
+
+fn front_v6(listen: &Listen) -> Option<Front<16>> {
+    let (IpAddr::V6(vip), Ports::One(port)) = (listen.vip, listen.ports) else { return None };
+    Some(Front { end: End::new(vip.octets(), port), service: listen.service.0 })
 }

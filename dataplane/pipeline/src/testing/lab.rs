@@ -138,8 +138,8 @@ impl Lab {
     /// Takes what came out; the frames go back to the pool.
     pub fn drain(&mut self) -> Drained {
         let mut drained = Drained { punts: std::mem::take(&mut self.out.punts), ..Drained::default() };
-        for (port, frame) in self.out.sends.drain(..) {
-            drained.sent.push((port, frame.bytes().to_vec()));
+        for frame in self.out.sends.drain(..) {
+            drained.sent.push((frame.egress(), frame.bytes().to_vec()));
             self.pool.release(frame);
         }
         while let Some(frame) = self.out.passes.pop() {

@@ -253,7 +253,7 @@ impl Bench {
         self.wire.arrive(worker, lab, &step.frames, &mut burst);
         let arrived: Vec<_> = burst.iter().map(|frame| (frame.ingress(), frame.bytes().to_vec())).collect();
         let verdicts = lab.process(&self.snapshot, &mut burst);
-        let sent = lab.out.sends.iter().map(|(port, frame)| (*port, frame.bytes().to_vec())).collect();
+        let sent = lab.out.sends.iter().map(|frame| (frame.egress(), frame.bytes().to_vec())).collect();
         let passed = lab.out.passes.iter().map(|frame| frame.bytes().to_vec()).collect();
         let mut leaving = Leaving { sent, passed };
         self.wire.leave(worker, lab);
