@@ -162,7 +162,9 @@ impl Pipeline {
                 stages.note(step, burst.as_mut_slice(), snapshot, &context.shared.tables);
                 let mut lanes = stages.lanes[Stages::ready(step, len)].iter();
                 forwarded += lanes.len() as u64;
-                while let Some((frame, lane)) = context.steady(burst, &mut done, &mut lanes) {
+                while lanes.len() != 0
+                    && let Some((frame, lane)) = context.steady(burst, &mut done, &mut lanes)
+                {
                     let verdict = match lane.way {
                         Way::Long => {
                             let parsed = stages.others.get(others);

@@ -80,8 +80,10 @@ impl Stages {
         let (lanes, _) = self.lanes.as_chunks_mut();
         let (Some(stride), Some(lanes)) = (self.strides.get_mut(step), lanes.get_mut(step)) else { return };
         let frames = frames.get(step * STRIDE..).unwrap_or_default();
-        stride.others = self.others.len();
-        (stride.missing, stride.opening) = note(lanes, frames, snapshot, tables, &mut self.others);
+        *stride = Stride { others: self.others.len(), ..Stride::default() };
+        if !frames.is_empty() {
+            (stride.missing, stride.opening) = note(lanes, frames, snapshot, tables, &mut self.others);
+        }
     }
 
     /// Looks for entries, a step further for each stride.
