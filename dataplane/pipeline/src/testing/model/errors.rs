@@ -36,7 +36,7 @@ impl Model {
         }
         let Some(index) = self.listen_at(quote.src, sport, quote.protocol) else { return NOT_OURS };
         let tuple = (quote.protocol, (quote.dst, dport), (quote.src, sport), index);
-        let Some(tuple) = self.begun(&tuple) else { return NOT_OURS };
+        let Some(tuple) = self.begun(&tuple) else { return self.unknown() };
         let (connection, index) = (self.connections[&tuple].clone(), tuple.3);
         let to = match self.concerned(case, &connection) {
             Ok(to) => to,
@@ -76,7 +76,7 @@ impl Model {
         let all: Vec<(Tuple, Connection)> = all.map(|(tuple, c)| (*tuple, c.clone())).collect();
         let alive = all.iter().find(|(_, c)| self.destination_of(c).is_some());
         let Some((tuple, connection)) = alive.or(all.first()).cloned() else {
-            return if self.exact { NOT_OURS } else { Outcome::End(&[Reason::IcmpNotOurs, Reason::Removed]) };
+            return self.unknown();
         };
         let to = match self.concerned(case, &connection) {
             Ok(to) => to,
@@ -92,6 +92,11 @@ impl Model {
         let frame = build::quoting(case.frame, case.ip, quote, macs, (ends, vip, vport));
         self.tally.packet(tuple.3, to.id, true, case.ip.len);
         Outcome::Forward { service: tuple.3, destination: to.id, port: way.port, frame: Bytes(frame) }
+    }
+
+    /// An error about no connection that there is. Of one that has lost its destination something may be left.
+    fn unknown(&self) -> Outcome {
+        if self.exact { NOT_OURS } else { Outcome::End(&[Reason::IcmpNotOurs, Reason::Removed]) }
     }
 
     /// The destination of the connection that an error is about, if the error may go on.
