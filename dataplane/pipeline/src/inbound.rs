@@ -316,7 +316,13 @@ impl<'a> Context<'a> {
 
     /// Ends a client's packet, with an answer where the reason is one.
     #[cold]
-    fn refuse(&mut self, frame: Frame, packet: &Packet, served: Served<'a>, reason: Reason) -> Verdict {
+    pub(crate) fn refuse(
+        &mut self,
+        frame: Frame,
+        packet: &Packet,
+        served: Served<'a>,
+        reason: Reason,
+    ) -> Verdict {
         let vip = packet.ip(&frame).map(|ip| ip.dst);
         match reason {
             Reason::TtlExceeded => {

@@ -340,6 +340,17 @@ fn without_a_destination_the_client_is_reset() {
     assert_eq!(scene.entries(), 0);
 }
 
+/// The acknowledgement is the last that its sender's time to live allows: it is told so.
+#[test]
+fn an_acknowledgement_may_be_too_old() {
+    let mut scene = Scene::v4();
+    let cookie = scene.cookie(ISN);
+    let old = Packet { ttl: 1, ..scene.client_says(ACK, ISN + 1, cookie.wrapping_add(1)) };
+    let (verdict, out) = scene.lab.send(&scene.snapshot, CLIENT_SIDE, &old.bytes());
+    assert_eq!((verdict.reason(), out.sent.len()), (Some(Reason::TtlExceeded), 1));
+    assert_eq!((scene.entries(), scene.lab.frames()), (0, scene.lab.pool.total()));
+}
+
 #[test]
 fn who_has_no_cookie_gets_nothing() {
     let mut scene = Scene::v4();

@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
                 }
                 // It believes that it is connected.
                 Step::Refuse(Reason::NoDestination) if self.may_reset() => return self.send_reset(frame),
-                Step::Refuse(reason) => return self.end(frame, reason),
+                Step::Refuse(reason) => return self.refuse(frame, packet, served, reason),
                 Step::To(..) | Step::Again => {}
             }
         }
