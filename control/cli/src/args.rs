@@ -25,7 +25,7 @@ const SERVICE_ADD: &str = "\
 Examples:
   sheave service add 198.18.0.100:80/tcp --name web
   sheave service add 198.18.0.100:53/udp --scheduler wrr --forward dr --udp-timeout 30s
-  sheave service add 198.18.0.100:80/tcp 198.18.0.100:443/tcp --name site --persistence 6m --netmask 24
+  sheave service add 198.18.0.100:80/tcp 198.18.0.100:443/tcp --persistence 6m
   sheave service add 198.18.0.100:*/udp --name logs --one-packet";
 
 const SERVICE_EDIT: &str = "\
@@ -215,7 +215,7 @@ pub enum ServiceVerb {
         /// What it listens on, ADDRESS:PORT/PROTO, as in 198.18.0.100:80/tcp; PORT may be a range 5000-5100 or *
         #[arg(required = true)]
         listen: Vec<Listen>,
-        /// Its name [default: the first listen string]
+        /// Its name [default: the listen strings, with commas between them]
         #[arg(long)]
         name: Option<String>,
         /// Its settings.

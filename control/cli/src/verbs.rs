@@ -105,9 +105,7 @@ impl Session<'_> {
             ServiceVerb::Add { listen, name, settings } => {
                 let [first, ..] = listen[..] else { return Ok(()) };
                 let mut service = Service { listens: listen.clone(), ..Service::new(first) };
-                if let Some(name) = name {
-                    service.name.clone_from(name);
-                }
+                service.name = name.clone().unwrap_or_else(|| Service::default_name(listen));
                 settings.patch().apply(&mut service);
                 self.change(Op::ServiceAdd(Box::new(service)))
             }

@@ -54,6 +54,9 @@ pub struct ServiceSettings {
     /// TCP: take up connections that are under way [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub sloppy: Option<bool>,
+    /// TCP under NAT: let the director complete handshakes first [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub syn_proxy: Option<bool>,
     /// What follows the connections that a protocol announces
     #[arg(long, value_name = "PROTOCOL", value_parser = words(Helper::ALL, Helper::as_str))]
     pub helper: Option<Helper>,
@@ -129,6 +132,7 @@ impl ServiceSettings {
             persistence: persistence.map(Some),
             one_packet,
             sloppy,
+            syn_proxy: self.syn_proxy,
             helper: helper.map(Some),
             mss_clamp,
             pmtu_discovery,
@@ -141,7 +145,6 @@ impl ServiceSettings {
                 tcp_fin: self.tcp_fin_timeout.map(Some),
                 udp: self.udp_timeout.map(Some),
             },
-            ..ServicePatch::default()
         };
         self.unset.iter().for_each(|setting| setting.apply(&mut patch));
         patch

@@ -154,7 +154,7 @@ fn no_word_of_an_input_is_lost() {
                 let known = [word.to_owned(), kebab, format!("{word}s"), word.replace("255.255.255.0", "24")];
                 let known = known.iter().any(|known| output.contains(known.as_str()));
                 let range = word.contains('-') && output.contains("198.18.0.102:80");
-                let seconds = ["1800", "60", "300"].contains(&word)
+                let seconds = ["1800", "60", "300", "600"].contains(&word)
                     || word == "sorry_server"
                     || word == "inhibit_on_failure";
                 assert!(known || range || seconds, "{input}:{number}: {word:?} is lost:\n{output}");
@@ -216,6 +216,22 @@ fn what_cannot_be_read_is_told_with_its_line() {
     assert_eq!(ran.status.code(), Some(2));
     let said = "error: /nonexistent/rules: there is no such file: name a file to import\n";
     assert_eq!(text(ran.stderr), said);
+}
+
+/// keepalived complains of it, and goes on.
+#[test]
+fn without_a_protocol_it_is_udp_and_said_so() {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("import");
+    std::fs::create_dir_all(&place).expect("writable");
+    let file = place.join("bare.conf");
+    let bare = "virtual_server 198.18.0.110 514 {\n lb_algo rr\n lb_kind NAT\n real_server 198.19.1.11 514 {\n  weight 1\n }\n}\n";
+    std::fs::write(&file, bare).expect("writable");
+    let output = import("keepalived", &file.display().to_string());
+    assert!(output.contains("listen = \"198.18.0.110:514/udp\""), "{output}");
+    assert!(output.contains(":1: no protocol is set, and keepalived takes UDP then"), "{output}");
+    let said =
+        Command::new("keepalived").args(["-t", "-f"]).arg(&file).output().expect("keepalived is installed");
+    assert!(text(said.stderr).contains("no protocol set - defaulting to UDP"));
 }
 
 #[test]

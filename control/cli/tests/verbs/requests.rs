@@ -5,7 +5,7 @@ use crate::director::{Director, Place};
 use serde_json::Value;
 use sheave_proto::api::{ConfigSource, Drain, Op, Rest, StickyFilter, Templates};
 use sheave_proto::config::{
-    Destination, DestinationPatch, Intent, ServicePatch, Sorry, TimeoutsPatch, Weight,
+    Destination, DestinationPatch, Intent, Persistence, ServicePatch, Sorry, TimeoutsPatch, Weight,
 };
 
 /// Runs a verb with --json against a director that answers: it asks for `op` and nothing else.
@@ -76,6 +76,25 @@ fn verbs_that_change_a_service() {
     let args: Vec<&str> =
         "service add 198.18.0.100:80/tcp".split(' ').chain(settings.split_whitespace()).collect();
     asks("service-add-full", &args, &Op::ServiceAdd(Box::new(full)));
+    let mut site = service("198.18.0.100:80/tcp");
+    site.listens.push("198.18.0.100:5000-5100/udp".parse().expect("a listen"));
+    site.name = "198.18.0.100:80/tcp,198.18.0.100:5000-5100/udp".into();
+    site.persistence = Some(Persistence { timeout: "6m".parse().expect("a timeout"), netmask: Some(24) });
+    (site.one_packet, site.sloppy, site.pmtu_discovery) = (true, true, false);
+    site.mss_clamp = "1300".parse().expect("bytes");
+    let line = "service add 198.18.0.100:80/tcp 198.18.0.100:5000-5100/udp --persistence 6m --netmask 24 --one-packet \
+                --sloppy true --pmtu-discovery false --mss-clamp 1300";
+    let args: Vec<&str> = line.split_whitespace().collect();
+    asks("service-add-bundle", &args, &Op::ServiceAdd(Box::new(site)));
+    let patch = ServicePatch {
+        persistence: Some(None),
+        helper: Some(None),
+        slow_start: Some(Some("30s".parse().expect("a duration"))),
+        ..ServicePatch::default()
+    };
+    let args =
+        ["service", "edit", "web", "--unset", "persistence", "--unset", "helper", "--slow-start", "30s"];
+    asks("service-unset", &args, &Op::ServiceSet { service: "web".into(), patch });
     let patch = ServicePatch {
         scheduler: Some("lc".parse().expect("a scheduler")),
         interface: Some(Some("d1".into())),

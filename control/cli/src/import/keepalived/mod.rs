@@ -143,9 +143,14 @@ struct Listens {
 }
 
 fn virtual_server(import: &mut Import, groups: &[&Statement], statement: &Statement) {
-    let proto = match statement.last("protocol").map(|s| s.word(1).to_uppercase()).as_deref() {
-        None | Some("TCP") => Proto::Tcp,
+    let said = statement.last("protocol").map(|s| s.word(1).to_uppercase());
+    let marked = statement.word(1) == "fwmark";
+    let proto = match said.as_deref() {
+        Some("TCP") => Proto::Tcp,
         Some("UDP") => Proto::Udp,
+        // What a mark stands for is for its listens to say.
+        None if marked => Proto::Tcp,
+        None => Proto::Udp,
         Some(other) => {
             let why = format!("protocol {other} is not forwarded: the block is kept below");
             import.notes.push(Note::lost(statement, &why));
@@ -170,6 +175,10 @@ fn virtual_server(import: &mut Import, groups: &[&Statement], statement: &Statem
     service.name = found.name.unwrap_or_else(|| Service::default_name(&service.listens));
     let mut carried = Carried::new(&statement.place, service);
     (carried.notes, carried.dormant) = (found.notes, found.dormant);
+    if said.is_none() && !marked {
+        let text = "no protocol is set, and keepalived takes UDP then: write tcp where that is meant";
+        carried.notes.push(Note::new(&statement.place, text));
+    }
     settings(&mut carried, statement);
     let health = health_of(statement, |word| HEALTH.contains(&word) || is_check(word));
     carried.waiting = health.map(|health| toml::Table::from_iter([("health".to_owned(), health.into())]));
