@@ -10,6 +10,8 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         streaming(),
         changed(),
+        switched(),
+        rerouted(),
         drained("ignore"),
         drained("honour"),
         weights(),
@@ -81,6 +83,88 @@ forward = "dr"
         for (n, (last, port)) in (0..).zip([(1, 80), (1, 443), (2, 80), (1, 80)]) {
             let frame = if n == 3 { to_vip(client(1, 41_003), 80, "A").build() } else { syn(last, port) };
             case = case.at(at + n, "d0", frame);
+        }
+    }
+    case
+}
+
+fn switched() -> Case {
+    let about = "one-packet, sloppy, a helper and limits, switched on and off while packets flow. What has an entry goes by \
+                 it; what is switched concerns what comes then.";
+    let config = format!(
+        r#"
+[[service]]
+listen = "198.18.0.100:514/udp"
+name = "log"
+scheduler = "rr"
+forward = "dr"
+{TWO}
+[[service]]
+listen = "198.18.0.100:80/tcp"
+name = "web"
+scheduler = "rr"
+forward = "dr"
+{TWO}
+[[service]]
+listen = "198.18.0.100:21/tcp"
+name = "ftp"
+
+[[service.destination]]
+address = "198.19.1.11"
+"#
+    );
+    let set = |service: &str, keys: &str| format!(r#"{{"service":"{service}",{keys}}}"#);
+    let limit = |real: u8, limit: u8| {
+        format!(r#"{{"service":"web","address":"198.19.1.{real}","connection-limit":{limit}}}"#)
+    };
+    let mut case = Case::new("switches", about, &config)
+        .control(1, "service.set", &set("log", r#""one-packet":true"#))
+        .control(1, "service.set", &set("web", r#""sloppy":true"#))
+        .control(1, "service.set", &set("ftp", r#""helper":"ftp""#))
+        .control(2, "service.set", &set("log", r#""one-packet":false"#))
+        .control(2, "service.set", &set("web", r#""sloppy":false"#))
+        .control(2, "service.set", &set("ftp", r#""helper":null"#))
+        .control(3, "destination.set", &limit(11, 2))
+        .control(3, "destination.set", &limit(12, 2))
+        .control(4, "destination.set", &limit(12, 0));
+    for step in 0..5u8 {
+        let at = u64::from(step) * SECOND + 10;
+        let datagram = |port| udp_to_vip(client(1, port), 514, b"line").build();
+        let fresh = 50_000 + u16::from(step);
+        for (n, port) in (0..).zip([40_000, 40_000, fresh, fresh, fresh]) {
+            case = case.at(at + n, "d0", datagram(port));
+        }
+        // In the middle of a connection, then at the beginning of one.
+        case = case
+            .at(at + 10, "d0", to_vip(client(2 + step, 40_000), 80, "A").build())
+            .at(at + 11, "d0", to_vip(client(10 + step, 40_000), 80, "S").build())
+            // A data port of FTP is the helper's while there is one.
+            .at(at + 20, "d0", to_vip(client(20 + step, 40_000), 21, "S").build())
+            .at(at + 21, "d0", to_vip(client(20 + step, 40_001), 40_000, "S").build());
+    }
+    case
+}
+
+fn rerouted() -> Case {
+    let about = "A destination's method and tunnel changed in mid-stream. One that is reached otherwise is another one: its \
+                 connections go by on-removal, here they are kept as they were; another tunnel is the same one.";
+    let config = "\n[[service]]\nlisten = \"198.18.0.100:80/tcp\"\nname = \"web\"\nforward = \"dr\"\non-removal = \"keep\"\n\n\
+                  [[service.destination]]\naddress = \"198.19.1.11\"\n";
+    let set = |keys: &str| format!(r#"{{"service":"web","address":"198.19.1.11",{keys}}}"#);
+    let mut case = Case::new("methods-change", about, config)
+        .control(1, "destination.set", &set(r#""forward":"tun""#))
+        .control(2, "destination.set", &set(r#""tunnel":"gre","tunnel-checksum":true"#))
+        .control(3, "destination.set", &set(r#""tunnel":"gue","tunnel-port":6081"#))
+        .control(
+            4,
+            "destination.set",
+            &set(r#""forward":"nat","tunnel":null,"tunnel-port":null,"tunnel-checksum":false"#),
+        );
+    for step in 0..5u8 {
+        let at = u64::from(step) * SECOND + 10;
+        case = case.at(at, "d0", to_vip(client(1 + step, 40_000), 80, "S").build());
+        for n in 0..=step {
+            case = case.at(at + 1 + u64::from(n), "d0", to_vip(client(1 + n, 40_000), 80, "A").build());
         }
     }
     case
