@@ -60,14 +60,16 @@ fn adrift() -> Case {
 }
 
 fn under_nat() -> Case {
-    let about = "Flood mode under NAT: a datagram needs an entry for its answer, and does not get one; a SYN is answered with a \
-                 cookie, and who acknowledges none is dropped.";
+    let about = "Flood mode under NAT, of each listen by itself: a datagram needs an entry for its answer, and does not get \
+                 one; a SYN is answered with a cookie, and who acknowledges none is dropped.";
     Case::new("flood-nat", about, &web("nat", ""))
         .d0(udp_to_vip(CLIENT, 443, b"hello").build())
         .d0(udp_to_vip(stranger(1), 443, b"hello").build())
         .d0(udp_to_vip(stranger(2), 443, b"hello").build())
         .d0(udp_to_vip(stranger(3), 443, b"hello").build())
         .d0(udp_to_vip(CLIENT, 443, b"again").build())
+        .d0(to_vip(stranger(1), 80, "S").build())
+        .d0(to_vip(stranger(2), 80, "S").build())
         .d0(to_vip(CLIENT, 80, "S").build())
         .d0(to_vip(CLIENT, 80, "A").build())
         .at(3 * SECOND, "d0", udp_to_vip(stranger(3), 443, b"again").build())
