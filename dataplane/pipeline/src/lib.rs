@@ -46,7 +46,6 @@ mod fitting;
 mod flood;
 mod fragmented;
 mod fragmenting;
-mod head;
 mod helped;
 mod hold;
 mod inbound;

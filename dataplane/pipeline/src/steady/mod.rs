@@ -13,6 +13,7 @@
 //!   Nothing has been written then.
 //! - All that is looked up is worked out with the snapshot ([`Plan`]).
 
+mod head;
 mod plan;
 mod read;
 mod send;
@@ -27,11 +28,11 @@ pub(crate) use read::read;
 pub(crate) use six::read_v6;
 
 use crate::entry::Steady;
-use crate::head::be16;
 use crate::key::{Key, KeyParts};
 use crate::packet::Packet;
 use crate::snapshot::Snapshot;
 use crate::tables::{Place, Tables};
+use head::be16;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
 use sheave_table::{Hash, Spot};

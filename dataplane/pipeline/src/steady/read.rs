@@ -1,8 +1,8 @@
 //! From bytes to a lane.
 
+use super::head::{be16, be32, transport};
 use super::sum::adds_up;
 use super::{Class, HEAD, L3, L4, Lane, Way};
-use crate::head::{be16, be32, transport};
 use crate::key::Key;
 use crate::snapshot::Snapshot;
 use sheave_frame::Frame;

@@ -1,5 +1,6 @@
 //! From entries to frames that leave.
 
+use super::head::be32;
 use super::plan::{End, Exit, Front, Plan, Target};
 use super::sum::Sum;
 use super::tunnel::Tunnels;
@@ -7,7 +8,6 @@ use super::{Class, HEAD, L3, L4, Lane, Way};
 use crate::context::Context;
 use crate::counters::{self, Traffic};
 use crate::entry::Steady;
-use crate::head::be32;
 use crate::ids::{DestId, ServiceId};
 use crate::snapshot::Method;
 use crate::tables::Tables;

@@ -1,11 +1,11 @@
 //! The short way of IPv6. It differs from that of IPv4 in what headers look like: there is no checksum but the
 //! transport's, and what is looked up has wide keys.
 
+use super::head::{be16, be64, transport};
 use super::plan::{Exit, Front, Target};
 use super::send::{Known, Sent, finish, rewrite};
 use super::{Class, HEAD_V6, L3, Lane, Way};
 use crate::entry::Steady;
-use crate::head::{be16, be64, transport};
 use crate::ids::DestId;
 use crate::key::Key;
 use crate::snapshot::{Method, Snapshot};

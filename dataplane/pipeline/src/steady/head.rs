@@ -1,4 +1,4 @@
-//! The first bytes of a frame, read by the short way ([`crate::steady`]).
+//! The first bytes of a frame, from fixed places.
 
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
