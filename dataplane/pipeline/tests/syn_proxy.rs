@@ -316,6 +316,35 @@ fn a_real_server_that_does_not_answer_is_asked_again_and_then_given_up() {
 }
 
 #[test]
+fn all_of_a_tagged_connection_is_tagged() {
+    for tags in [&[7][..], &[100, 7]] {
+        let mut scene = Scene::v4();
+        let tagged = |scene: &mut Scene, packet: Packet| {
+            let out = scene.lab.send(&scene.snapshot, packet.port, &packet.tagged(tags).bytes()).1;
+            out.sent.iter().map(|sent| tagged_as(sent, tags)).collect::<Vec<Sent>>()
+        };
+        let syn = scene.client_says(SYN, ISN, 0);
+        let cookie = tagged(&mut scene, syn)[0].tcp.sequence_number;
+        let ack = scene.client_says(ACK, ISN + 1, cookie.wrapping_add(1));
+        assert_eq!(tagged(&mut scene, ack)[0].said(), said("S", ISN, 0));
+        // The real server is asked once more, by nobody's packet.
+        scene.lab.wait(2);
+        let again = scene.lab.tick(&scene.snapshot).sent;
+        assert_eq!(tagged_as(&again[0], tags).said(), said("S", ISN, 0));
+        let answer = scene.real_says(SYN | ACK, REAL_ISN, ISN + 1);
+        assert_eq!(tagged(&mut scene, answer).len(), 2);
+    }
+}
+
+/// What was sent, which has these tags.
+fn tagged_as(sent: &(PortId, Vec<u8>), tags: &[u16]) -> Sent {
+    let packet = SlicedPacket::from_ethernet(&sent.1).expect("well-formed");
+    let found: Vec<u16> = packet.vlan_ids().iter().map(|id| id.value()).collect();
+    assert_eq!(found, tags, "tags");
+    Sent::of(sent)
+}
+
+#[test]
 fn a_real_server_that_refuses_resets_its_client() {
     let mut scene = Scene::v4();
     let cookie = scene.cookie(ISN);

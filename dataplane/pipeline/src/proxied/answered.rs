@@ -1,6 +1,6 @@
 //! Packets of real servers of connections that the proxy makes or has made.
 
-use super::{STAMPS, STATE, Said, WINDOW_SCALE, put, renumber};
+use super::{STAMPS, STATE, Said, WINDOW_SCALE, put, renumber, tags_of};
 use crate::connect::Chosen;
 use crate::context::Context;
 use crate::entry::{Entry, Flags, State};
@@ -18,8 +18,6 @@ use sheave_table::Update;
 
 /// Times that an entry is looked at again because others change it.
 const ATTEMPTS: usize = 4;
-/// An Ethernet header with two tags.
-const LONGEST_HEADER: usize = 22;
 
 impl Context<'_> {
     /// A real server's packet of a connection that the proxy has made. Gives it back, translated, when there is nothing
@@ -82,11 +80,7 @@ impl Context<'_> {
         };
         let l3 = usize::from(packet.l3);
         // Without a free frame the client's next packet says the same.
-        let mut header = [0; LONGEST_HEADER];
-        if let Some((kept, there)) = header.get_mut(..l3).zip(frame.bytes().get(..l3)) {
-            kept.copy_from_slice(there);
-            self.send_fresh(step.to_real.as_ref(), to.destination.next_hop, kept);
-        }
+        self.send_fresh(step.to_real.as_ref(), to.destination.next_hop, tags_of(&frame));
         match put(&mut frame, l3, client) {
             Some(()) => self.reply(frame, client.flow.dst, Reason::SynProxied),
             None => self.end(frame, Reason::NoRoom),

@@ -35,6 +35,7 @@ use crate::tables::Wish;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::checksum::{Delta, l4_checksum};
+use sheave_proto::wire::eth::{self, Tags};
 use sheave_proto::wire::flow::{FlowKey, Proto};
 use sheave_proto::wire::tcp_options::SynOptions;
 use sheave_proto::wire::{ipv4, ipv6, tcp};
@@ -52,6 +53,11 @@ const STAMPS: usize = 2;
 struct Said {
     flow: FlowKey,
     segment: Segment,
+}
+
+/// The tags of a frame: what the proxy sends of a connection has those of the packet that it answers.
+fn tags_of(frame: &Frame) -> Tags {
+    eth::parse(frame.bytes()).map_or(Tags::NONE, |eth| Tags::of(frame.bytes(), &eth))
 }
 
 /// The two flows of a connection.
@@ -183,7 +189,7 @@ impl<'a> Context<'a> {
             return named(self.end(frame, Reason::EntryBusy));
         };
         if let Some(found) = self.tables().get(&packet.key, packet.hash) {
-            self.wait_for_answer((found.place, packet.key), aside.id, connecting);
+            self.wait_for_answer((found.place, packet.key), (aside.id, tags_of(&frame)), connecting);
         }
         let syn = connecting.syn(&ends(flow, to.destination));
         named(self.send_instead(frame, packet, (&syn, to.destination.next_hop)))

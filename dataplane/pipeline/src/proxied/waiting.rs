@@ -10,7 +10,7 @@ use crate::syn_proxy::{self, Connecting, Ends, Stage};
 use crate::tables::Place;
 use crate::time::{Seconds, Tick};
 use sheave_frame::Frame;
-use sheave_proto::wire::eth::{HEADER_LEN, ethertype};
+use sheave_proto::wire::eth::{Mac, Tags, emit_tagged, ethertype};
 use sheave_proto::wire::flow::{FlowKey, Proto};
 use sheave_table::RecordId;
 use std::collections::VecDeque;
@@ -29,6 +29,7 @@ struct Waits {
     key: Key,
     record: RecordId,
     since: Tick,
+    tags: Tags,
 }
 
 impl Waiting {
@@ -77,10 +78,10 @@ impl Context<'_> {
     pub(super) fn wait_for_answer(
         &mut self,
         (place, key): (Place, Key),
-        record: RecordId,
+        (record, tags): (RecordId, Tags),
         connecting: Connecting,
     ) {
-        self.own.waiting.push(connecting, Waits { place, key, record, since: self.tick });
+        self.own.waiting.push(connecting, Waits { place, key, record, since: self.tick, tags });
     }
 
     /// Asks real servers again that had their time, and gives up on those that were asked often enough.
@@ -119,14 +120,14 @@ impl Context<'_> {
             if self.shared.side.change(waits.record, STATE, old, new).is_err() {
                 return;
             }
-            self.wait_for_answer((waits.place, waits.key), waits.record, again);
+            self.wait_for_answer((waits.place, waits.key), (waits.record, waits.tags), again);
         } else if !self.keeper().retire(connection) {
             return;
         }
-        self.send_fresh(step.to_real.as_ref(), destination.next_hop, &[]);
+        self.send_fresh(step.to_real.as_ref(), destination.next_hop, waits.tags);
         if let Some(reset) = step.to_client.filter(|_| self.may_reset()) {
             let hop = self.snapshot.next_hop(reset.flow.dst);
-            self.send_fresh(Some(&reset), hop, &[]);
+            self.send_fresh(Some(&reset), hop, waits.tags);
         }
     }
 
@@ -138,17 +139,16 @@ impl Context<'_> {
         Some(ends(&client, to))
     }
 
-    /// Sends a packet of the proxy's in a frame of its own, if there is one, behind the Ethernet header with tags of
-    /// another; behind a plain one without.
+    /// Sends a packet of the proxy's in a frame of its own, if there is one.
     pub(super) fn send_fresh(
         &mut self,
         packet: Option<&syn_proxy::Packet>,
         hop: Option<NextHop>,
-        header: &[u8],
+        tags: Tags,
     ) {
         let Some((packet, hop)) = packet.zip(hop) else { return };
         let Some(mut frame) = self.pool.alloc() else { return };
-        if fill(&mut frame, packet, header).is_none() {
+        if fill(&mut frame, packet, tags).is_none() {
             self.pool.release(frame);
             return;
         }
@@ -157,11 +157,10 @@ impl Context<'_> {
     }
 }
 
-fn fill(frame: &mut Frame, packet: &syn_proxy::Packet, header: &[u8]) -> Option<()> {
-    let mut plain = [0; HEADER_LEN];
+/// The packet, behind an Ethernet header without addresses.
+fn fill(frame: &mut Frame, packet: &syn_proxy::Packet, tags: Tags) -> Option<()> {
     let kind = if packet.flow.dst.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
-    *plain.last_chunk_mut()? = kind.to_be_bytes();
-    let header = if header.is_empty() { &plain } else { header };
-    frame.fill(header).ok()?;
-    put(frame, header.len(), packet)
+    frame.set_len(tags.header_len()).ok()?;
+    let l3 = emit_tagged(frame.bytes_mut(), Mac::ZERO, Mac::ZERO, &tags, kind).ok()?;
+    put(frame, l3, packet)
 }
