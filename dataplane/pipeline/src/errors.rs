@@ -27,7 +27,6 @@ use crate::snapshot::{Destination, Listen, Method, NextHop};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::FlowKey;
-use sheave_proto::wire::tcp::TcpFlags;
 use std::net::IpAddr;
 
 /// The connection that an error is about.
@@ -197,24 +196,8 @@ impl<'a> Context<'a> {
     }
 
     /// The error as a packet of its connection: its time to live is still to be taken from.
-    fn along(&self, key: Key, quoted: &FlowKey, (l3, ip): (usize, &Ip)) -> Packet {
-        // Offsets within a frame and lengths of a packet are below 2^16.
-        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-        Packet {
-            key,
-            hash: self.tables().hash(&key),
-            hint: None,
-            l3: short(l3),
-            l4: short(l3 + ip.l4),
-            len: short(ip.len),
-            sport: quoted.dport,
-            dport: quoted.sport,
-            proto: quoted.proto,
-            flags: TcpFlags::default(),
-            ttl: ip.ttl,
-            v6: ip.src.is_ipv6(),
-            df: ip.df,
-        }
+    fn along(&self, key: Key, quoted: &FlowKey, at: (usize, &Ip)) -> Packet {
+        Packet::along((key, self.tables().hash(&key)), quoted.proto, (quoted.dport, quoted.sport), at)
     }
 
     /// The destination of a connection, if an error about it can go on.

@@ -29,7 +29,6 @@ use crate::verdict::{Verdict, VerdictKind};
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::{Proto, Side};
 use sheave_proto::wire::ipv6;
-use sheave_proto::wire::tcp::TcpFlags;
 use std::net::IpAddr;
 
 /// What was decided about a datagram.
@@ -275,23 +274,8 @@ impl<'a> Context<'a> {
 
 /// A later fragment as a packet: without ports, its flow told by its addresses alone.
 fn later(ip: &Ip, l3: usize, context: &Context<'_>) -> Packet {
-    let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     let key = Key::wide_in((ip.src, 0), 0, ListenId(0));
-    Packet {
-        key,
-        hash: context.tables().hash(&key),
-        hint: None,
-        l3: short(l3),
-        l4: short(l3 + ip.l4),
-        len: short(ip.len),
-        sport: 0,
-        dport: 0,
-        proto: Proto::Udp,
-        flags: TcpFlags::default(),
-        ttl: ip.ttl,
-        v6: ip.src.is_ipv6(),
-        df: ip.df,
-    }
+    Packet::along((key, context.tables().hash(&key)), Proto::Udp, (0, 0), (l3, ip))
 }
 
 fn key_of(ip: &Ip, fragment: Fragment) -> DatagramKey {

@@ -42,6 +42,33 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// What an IP packet at `l3` in its frame is where it takes part in a flow without being of it, as a later fragment or
+    /// an error: with that flow's key, protocol and ports.
+    pub(crate) fn along(
+        (key, hash): (Key, Hash),
+        proto: Proto,
+        ports: (u16, u16),
+        (l3, ip): (usize, &Ip),
+    ) -> Packet {
+        // Offsets within a frame and lengths of a packet are below 2^16.
+        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        Packet {
+            key,
+            hash,
+            hint: None,
+            l3: short(l3),
+            l4: short(l3 + ip.l4),
+            len: short(ip.len),
+            sport: ports.0,
+            dport: ports.1,
+            proto,
+            flags: TcpFlags::default(),
+            ttl: ip.ttl,
+            v6: ip.src.is_ipv6(),
+            df: ip.df,
+        }
+    }
+
     /// Bytes as counted: the IP packet, without padding.
     #[inline]
     pub(crate) fn bytes(&self) -> u64 {
