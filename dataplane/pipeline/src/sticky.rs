@@ -5,8 +5,8 @@
 //! again for 60 s, and again, until there are none.
 //!
 //! Invariants:
-//! - Nothing is written for the arming. Whoever ends the last connection works out until when the template was armed
-//!   then ([`settled`]), before it counts that connection out.
+//! - Nothing is written for the arming while it has connections. Whoever ends one works out until when the template was
+//!   armed then ([`settled`]), before it counts that connection out.
 //! - A connection is counted in before it is published, and counted out by whoever removes its entry
 //!   ([`Flags::CONTROLLED`]).
 //! - The count carries a mark of its template, so that whoever comes too late does not change another one's, and its
@@ -101,7 +101,7 @@ fn lifetime(entry: Entry, persistence: &Persistence) -> u16 {
     if entry.state == USED { persistence.timeout.0 } else { ARMING }
 }
 
-/// A template as it is once its last connection has ended, `ago` seconds before `now`.
+/// A template as it is once a connection of it has ended, `ago` seconds before `now`.
 fn settled(entry: Entry, persistence: &Persistence, now: Tick, ago: u16) -> Entry {
     let lived = entry.tick.age(now).0.saturating_sub(ago);
     let Some(over) = lived.checked_sub(lifetime(entry, persistence)).filter(|over| *over > 0) else {
@@ -222,9 +222,9 @@ impl Keeper<'_> {
                 // That is another one.
                 return;
             }
+            // Whoever is met last need not be the last to have ended.
             let settled = settled(entry, &persistence, self.tick, ago);
-            if connections(&record) == 1
-                && settled != entry
+            if settled != entry
                 && self.tables.update(template.place, template.payload, settled.payload()).is_err()
             {
                 continue;

@@ -165,3 +165,33 @@ fn templates_are_cleared_beside_the_workers() {
     clear_all(&shared);
     assert!(shared.tables.is_empty());
 }
+
+/// Connections that are found over at once, in whatever order: the one that lasted longest counts.
+#[test]
+fn a_template_is_armed_until_its_last_connection_has_ended() {
+    let mut site = Site::with(Proto::Udp, Method::Nat, 3);
+    site.persistent.push((0, Persistence { timeout: Seconds(10), prefix: None }));
+    let snapshot = site.snapshot();
+    let shared = Arc::new(Shared::on_heap(4096, 1));
+    let settings = Settings { worker: 0, workers: 1, resolve: Resolve::Control, seed: 1 };
+    let mut lab = Lab::over(Arc::clone(&shared), settings, 80);
+    let open = |lab: &mut Lab, port| {
+        for last in 0..u8::try_from(CLIENTS).expect("few") {
+            let client = (Ipv4Addr::new(192, 0, 2, last), port);
+            let (port, bytes) = Packet::from_client(Proto::Udp, client, (vip(0), 80), 0).framed();
+            lab.send(&snapshot, port, &bytes);
+        }
+    };
+    open(&mut lab, 1000);
+    lab.wait(100);
+    open(&mut lab, 1001);
+    // They have lasted until 300 and 400 s. Armed again at 110 s and then each minute, templates last until 410 s.
+    lab.wait(305);
+    lab.expire(&snapshot);
+    let kept = kept(&shared);
+    assert_eq!(kept.len(), usize::from(CLIENTS));
+    assert!(kept.values().all(|of| of.counted == 0 && of.templates[0].1 == 0), "{kept:?}");
+    lab.wait(6);
+    lab.expire(&snapshot);
+    assert!(shared.tables.is_empty());
+}
