@@ -19,6 +19,7 @@
 //! - all workers sweep the same share of the table
 //! - packets whose time to live runs out are not answered
 //! - an ICMP error quotes too little
+//! - a template lasts until that of its connections has ended which is found over last
 //! - the short way forwards packets that change the state, or that do not fit
 
 use sheave_pipeline::testing::model::{Expiry, Outcomes, Trial};

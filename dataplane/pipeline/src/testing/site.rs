@@ -30,6 +30,9 @@ pub const DIRECTOR_V6: [Ipv6Addr; 2] =
 /// The port of real servers under NAT.
 pub const NAT_REAL_PORT: u16 = 8080;
 
+/// Real servers whose hardware addresses are known.
+pub(crate) const REALS: u8 = 120;
+
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2);
 
@@ -177,7 +180,16 @@ pub struct Site {
     next_destination: u16,
     /// What replies come from; the id is the place, for good.
     reals: Vec<Real>,
+    /// What services listen on behind their first listen; the id follows from the place, for good. `None` is gone: one
+    /// that comes again is another one.
+    behind: Vec<Option<Behind>>,
 }
+
+/// A service, and what it listens on.
+type Behind = (u16, (IpAddr, Ports, Proto));
+
+/// The number of the first listen that is not the first of its service.
+const BEHIND: usize = 4000;
 
 impl Default for Site {
     fn default() -> Site {
@@ -196,6 +208,7 @@ impl Default for Site {
             tables: Tables::default(),
             next_destination: 0,
             reals: Vec::new(),
+            behind: Vec::new(),
         }
     }
 }
@@ -245,6 +258,7 @@ impl Site {
         self.epoch = other.epoch;
         self.next_destination = self.next_destination.max(other.next_destination);
         self.reals.clone_from(&other.reals);
+        self.behind.clone_from(&other.behind);
     }
 
     /// A site with one service on VIP 0 of IPv6, likewise.
@@ -290,23 +304,48 @@ impl Site {
         builder.reuse(self.tables.clone());
         builder.flood(self.new_connections, self.half_open);
         self.network(&mut builder);
+        self.number_listens();
         let mut reals = std::mem::take(&mut self.reals);
-        let mut listens = Vec::new();
         for (id, service) in (0u16..).zip(&self.services).filter(|(_, s)| !s.removed) {
-            listens.extend(service.listens().into_iter().skip(1).map(|listen| (ServiceId(id), listen)));
             self.service(&mut builder, id, service, &mut reals);
         }
         for (number, real) in (0..).zip(&reals).filter(|(_, real)| self.stands_beside(real)) {
             builder.real(RealId(number), *real);
         }
         self.reals = reals;
-        // The first listen of a service has its number, the others come behind.
-        let behind = u16::try_from(self.services.len()).expect("few services");
-        for (number, (service, (vip, ports, proto))) in (behind..).zip(listens) {
-            builder.listen(ListenId(number), Listen { service, vip, ports, proto });
+        for (id, service, (vip, ports, proto)) in self.listens() {
+            builder.listen(id, Listen { service, vip, ports, proto });
             builder.answer(CLIENT_SIDE, vip);
         }
         builder.build()
+    }
+
+    /// Gives a number to each listen that has none.
+    fn number_listens(&mut self) {
+        let present: Vec<Behind> = (0u16..)
+            .zip(&self.services)
+            .filter(|(_, service)| !service.removed)
+            .flat_map(|(id, service)| service.more.iter().map(move |listen| (id, *listen)))
+            .collect();
+        for behind in &mut self.behind {
+            behind.take_if(|behind| !present.contains(behind));
+        }
+        let new = present.into_iter().filter(|listen| !self.behind.contains(&Some(*listen)));
+        let new: Vec<_> = new.map(Some).collect();
+        self.behind.extend(new);
+    }
+
+    /// All that is listened on as of the last snapshot: the first listen of a service has its number.
+    pub(crate) fn listens(&self) -> impl Iterator<Item = (ListenId, ServiceId, (IpAddr, Ports, Proto))> {
+        let number = |n: usize| u16::try_from(n).expect("few services, few listens");
+        let services = self.services.iter().enumerate().filter(|(_, service)| !service.removed);
+        let first = services
+            .map(move |(n, s)| (ListenId(number(n)), ServiceId(number(n)), (s.vip, s.ports, s.proto)));
+        let behind = self.behind.iter().enumerate().filter_map(move |(n, behind)| {
+            let (service, listen) = (*behind)?;
+            Some((ListenId(number(BEHIND + n)), ServiceId(service), listen))
+        });
+        first.chain(behind)
     }
 
     /// Whether a name has its port at an address where another one stands for every port: it stays then, whoever
@@ -314,7 +353,7 @@ impl Site {
     fn stands_beside(&self, real: &Real) -> bool {
         let services = self.services.iter().filter(|s| !s.removed);
         real.port.is_some()
-            && services.filter(|s| s.proto == real.proto && !matches!(s.ports, Ports::One(_))).any(|s| {
+            && services.filter(|s| keeps_ports(s, real.proto)).any(|s| {
                 let keeps = |d: &&Destination| !d.removed && d.method == Method::Nat && d.port.is_none();
                 s.destinations.iter().filter(keeps).any(|d| d.addr == real.addr)
             })
@@ -347,7 +386,7 @@ impl Site {
         builder.neighbour(CLIENT_SIDE, ROUTER.into(), ROUTER_MAC);
         builder.neighbour(CLIENT_SIDE, ROUTER_V6.into(), ROUTER_MAC);
         if self.neighbours {
-            for n in 0..40 {
+            for n in 0..REALS {
                 let mac = Mac([2, 0, 0, 0, 1, 10 + n]);
                 builder.neighbour(SERVER_SIDE, real(n).into(), mac);
                 builder.neighbour(SERVER_SIDE, real6(n).into(), mac);
@@ -431,11 +470,6 @@ impl Site {
                 syn_proxy: service.syn_proxy,
             },
         );
-        builder.listen(
-            ListenId(id),
-            Listen { service: ServiceId(id), vip: service.vip, ports: service.ports, proto: service.proto },
-        );
-        builder.answer(CLIENT_SIDE, service.vip);
         for (_, persistence) in self.persistent.iter().filter(|(service, _)| *service == id) {
             builder.persist(ServiceId(id), *persistence);
         }
@@ -446,6 +480,11 @@ impl Site {
             data_listens(builder, id, service);
         }
     }
+}
+
+/// Whether a service has a listen of more than one port of a protocol.
+fn keeps_ports(service: &Service, of: Proto) -> bool {
+    service.listens().into_iter().any(|(_, ports, proto)| proto == of && !matches!(ports, Ports::One(_)))
 }
 
 /// Where data connections of FTP begin: below the control connection's port, and at every unprivileged port.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 /// An address and a port.
 pub(super) type End = (IpAddr, u16);
-/// Protocol, client, what it talks to, and the service that listens there: a connection is that of a service.
-pub(super) type Tuple = (u8, End, End, usize);
+/// Protocol, client, what it talks to, and the number of the listen there: a connection is that of a listen.
+pub(super) type Tuple = (u8, End, End, u16);
 
 /// One connection.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) used: u64,
     /// Its destination is gone, and has been told so.
     pub(super) detached: bool,
+    /// The template that counts it.
+    pub(super) template: Option<u64>,
 }
 
 pub(super) type Connections = BTreeMap<Tuple, Connection>;

@@ -34,10 +34,13 @@ impl Model {
         if quote.src != case.ip.dst {
             return NOT_OURS;
         }
-        let Some(index) = self.listen_at(quote.src, sport, quote.protocol) else { return NOT_OURS };
-        let tuple = (quote.protocol, (quote.dst, dport), (quote.src, sport), index);
-        let Some(tuple) = self.begun(&tuple) else { return self.unknown() };
-        let (connection, index) = (self.connections[&tuple].clone(), tuple.3);
+        if self.listen_at(quote.src, sport, quote.protocol).is_none() {
+            return NOT_OURS;
+        }
+        let begun = self.begun(quote.protocol, (quote.dst, dport), (quote.src, sport));
+        let Some(tuple) = begun else { return self.unknown() };
+        let connection = self.connections[&tuple].clone();
+        let index = connection.service;
         let to = match self.concerned(case, &connection) {
             Ok(to) => to,
             Err(end) => return end,
@@ -90,8 +93,9 @@ impl Model {
         let (vip, vport) = tuple.2;
         let ends = (Ends::Source, Ends::Destination);
         let frame = build::quoting(case.frame, case.ip, quote, macs, (ends, vip, vport));
-        self.tally.packet(tuple.3, to.id, true, case.ip.len);
-        Outcome::Forward { service: tuple.3, destination: to.id, port: way.port, frame: Bytes(frame) }
+        let service = connection.service;
+        self.tally.packet(service, to.id, true, case.ip.len);
+        Outcome::Forward { service, destination: to.id, port: way.port, frame: Bytes(frame) }
     }
 
     /// An error about no connection that there is. Of one that has lost its destination something may be left.

@@ -29,8 +29,8 @@ struct Piece {
 #[derive(Debug, Clone, Copy)]
 enum Course {
     In(DestId, Generation),
-    /// As the service with this number.
-    Out(usize, DestId, Generation),
+    /// As the listen with this number.
+    Out(u16, DestId, Generation),
     Pass,
     Refused,
 }
@@ -260,15 +260,16 @@ impl Model {
     /// What became of the first fragment, for all others.
     fn course(&self, ip: &Ip, verdict: &Verdict) -> Course {
         let to = verdict.destination.and_then(|id| Some((id, self.destination(id)?.generation)));
-        match (verdict.kind(), to, verdict.service) {
-            (VerdictKind::Pass, ..) => Course::Pass,
-            (VerdictKind::Forward | VerdictKind::Hold, Some((id, generation)), Some(service)) => {
-                let inbound = ip.ports.is_some_and(|(_, p)| self.listen_at(ip.dst, p, ip.protocol).is_some());
-                if inbound {
-                    Course::In(id, generation)
-                } else {
-                    Course::Out(service.index(), id, generation)
+        let (sport, dport) = ip.ports.unwrap_or_default();
+        match (verdict.kind(), to) {
+            (VerdictKind::Pass, _) => Course::Pass,
+            (VerdictKind::Forward | VerdictKind::Hold, Some((id, generation))) => {
+                if self.listen_at(ip.dst, dport, ip.protocol).is_some() {
+                    return Course::In(id, generation);
                 }
+                let mut all = self.replies(ip.protocol, (ip.dst, dport), (ip.src, sport));
+                let of = all.find(|(_, c)| self.destination_of(c).is_some());
+                of.map_or(Course::Refused, |(tuple, _)| Course::Out(tuple.3, id, generation))
             }
             _ => Course::Refused,
         }
@@ -285,10 +286,11 @@ impl Model {
             Course::Pass => return Outcome::End(&[Reason::FragmentNotOurs]),
             Course::Refused => return Outcome::End(&[Reason::FragmentRefused]),
             Course::In(id, generation) => (id, generation, None),
-            Course::Out(service, id, generation) => (id, generation, Some(service)),
+            Course::Out(listen, id, generation) => (id, generation, Some(listen)),
         };
+        let listens = |listen: u16| self.site.listens().find(|(id, ..)| id.0 == listen);
         let to = self.destination(id).filter(|to| to.generation == generation).cloned();
-        let Some(to) = to.filter(|_| out.is_none_or(|service| self.service(service).is_some())) else {
+        let Some(to) = to.filter(|_| out.is_none_or(|listen| listens(listen).is_some())) else {
             return Outcome::End(&[Reason::Removed]);
         };
         let holds =
@@ -306,10 +308,10 @@ impl Model {
         }
         match out {
             None => self.onward(case, of, &to),
-            Some(service) => {
-                let vip = self.site.services[service].vip;
-                self.homeward(case, (of, id), (vip, 0))
-            }
+            Some(listen) => match listens(listen) {
+                Some((_, _, (vip, ..))) => self.homeward(case, (of, id), (vip, 0)),
+                None => Outcome::End(&[Reason::Removed]),
+            },
         }
     }
 

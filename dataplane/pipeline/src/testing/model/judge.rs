@@ -8,11 +8,12 @@ use super::errors::{is_error, quote};
 use super::network::{Way, is_host, is_martian};
 use super::outcome::{Bytes, Leaving, Outcome};
 use super::read::{Ip, Read, Transport, read};
+use super::templates::Kept;
 use super::{Model, sums};
-use crate::ids::DestId;
+use crate::ids::{DestId, ListenId, ServiceId};
 use crate::reason::Reason;
 use crate::snapshot::{Method, OnRemoval, Ports};
-use crate::testing::site::{Destination, Service, mac_of};
+use crate::testing::site::{Destination, mac_of};
 use crate::time::Time;
 use crate::verdict::{Verdict, VerdictKind};
 use sheave_frame::PortId;
@@ -24,6 +25,13 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 /// FIN, RST and ACK: what a SYN that opens a connection has not.
 const CONTRADICTS: u8 = 0x15;
+
+/// Somebody listens: the number of the listen, and the service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listening {
+    pub(super) number: u16,
+    pub(super) service: usize,
+}
 
 /// A frame being judged.
 #[derive(Clone, Copy)]
@@ -114,55 +122,68 @@ impl Model {
                 Reason::UdpTruncated,
                 Reason::UdpLength,
             ])),
-            Some(service) => self.inbound(case, service),
+            Some(listen) => self.inbound(case, listen),
             None if from_real => self.outbound(case),
             None => self.unserved(case),
         }
     }
 
-    /// The service that listens here: one port before a range, a range before any port.
-    pub(super) fn listen_at(&self, addr: IpAddr, port: u16, protocol: u8) -> Option<usize> {
-        let here = |(_, s): &(usize, &Service)| !s.removed && s.vip == addr && number(s.proto) == protocol;
-        let rank = |ports: Ports| match ports {
+    /// Everybody who listens here: one port before a range, a range before any port.
+    fn listens_at(&self, (addr, port): End, protocol: u8) -> Vec<Listening> {
+        let here = |(_, _, listen): &(ListenId, ServiceId, (IpAddr, Ports, Proto))| {
+            listen.0 == addr && number(listen.2) == protocol && listen.1.contains(port)
+        };
+        let mut all: Vec<_> = self.site.listens().filter(here).collect();
+        all.sort_by_key(|(_, _, (_, ports, _))| match ports {
             Ports::One(_) => 0,
             Ports::Range(..) => 1,
             Ports::Any => 2,
+        });
+        let listening = |(listen, service, _): (ListenId, ServiceId, _)| Listening {
+            number: listen.0,
+            service: service.index(),
         };
-        let all = self.site.services.iter().enumerate().filter(here);
-        all.filter(|(_, s)| s.ports.contains(port)).min_by_key(|(_, s)| rank(s.ports)).map(|(at, _)| at)
+        all.into_iter().map(listening).collect()
     }
 
-    /// The connection of a client's packets: at the service that listens there, or at one with wider ports that did
-    /// before. Where there is one of either, it is the only one.
-    pub(super) fn begun(&self, tuple: &Tuple) -> Option<Tuple> {
-        let mut all = std::iter::once(tuple.3).chain(0..self.site.services.len());
-        all.find_map(|at| {
-            let tuple = (tuple.0, tuple.1, tuple.2, at);
-            let here = self.service(at).is_some_and(|s| s.ports.contains(tuple.2.1));
-            (here && self.connections.contains_key(&tuple)).then_some(tuple)
-        })
+    /// The listen that takes this.
+    pub(super) fn listen_at(&self, addr: IpAddr, port: u16, protocol: u8) -> Option<Listening> {
+        self.listens_at((addr, port), protocol).first().copied()
+    }
+
+    /// The connection of a client's packets: at the listen there, or at one with wider ports that was before. Where
+    /// there is one of either, it is the only one.
+    pub(super) fn begun(&self, protocol: u8, client: End, to: End) -> Option<Tuple> {
+        let all = self.listens_at(to, protocol).into_iter();
+        let mut tuples = all.map(|listen| (protocol, client, to, listen.number));
+        tuples.find(|tuple| self.connections.contains_key(tuple))
     }
 
     /// Whether replies of a NAT destination come from here.
     fn is_real(&self, addr: IpAddr, port: u16, protocol: u8) -> bool {
-        let services = self.site.services.iter().filter(|s| !s.removed && number(s.proto) == protocol);
-        services.flat_map(|s| &s.destinations).any(|d| {
-            !d.removed && d.method == Method::Nat && d.addr == addr && d.port.is_none_or(|own| own == port)
-        })
+        let listens = self.site.listens().filter(|(_, _, (.., proto))| number(*proto) == protocol);
+        listens.filter_map(|(_, service, (_, ports, _))| Some((self.service(service.index())?, ports))).any(
+            |(service, ports)| {
+                let one = if let Ports::One(port) = ports { Some(port) } else { None };
+                let from = |d: &Destination| d.port.or(one).is_none_or(|own| own == port);
+                let nat = |d: &&Destination| !d.removed && d.method == Method::Nat && d.addr == addr;
+                service.destinations.iter().filter(nat).any(from)
+            },
+        )
     }
 
-    fn inbound(&mut self, case: &Case<'_>, index: usize) -> Result<Outcome, String> {
+    fn inbound(&mut self, case: &Case<'_>, listen: Listening) -> Result<Outcome, String> {
         let (ip, (sport, dport)) = (case.ip, case.ip.ports.ok_or("no ports")?);
-        let tuple = (ip.protocol, (ip.src, sport), (ip.dst, dport), index);
-        if let Some(begun) = self.begun(&tuple) {
-            let (connection, narrow) = (self.connections[&begun].clone(), index);
-            let (tuple, index) = (begun, begun.3);
+        let (client, here) = ((ip.src, sport), (ip.dst, dport));
+        if let Some(tuple) = self.begun(ip.protocol, client, here) {
+            let connection = self.connections[&tuple].clone();
+            let index = connection.service;
             let Some(to) = self.destination_of(&connection).cloned() else {
-                return self.orphaned(case, narrow, &tuple);
+                return self.orphaned(case, listen, &tuple);
             };
             if ip.is_tcp() && case.opens() && connection.is_over() {
                 self.end(&tuple);
-                return self.inbound(case, narrow);
+                return self.inbound(case, listen);
             }
             if ip.ttl <= 1 && to.method != Method::Local {
                 return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
@@ -170,16 +191,17 @@ impl Model {
             self.follow(&tuple, if connection.nat { "IN" } else { "IN-ONLY" }, ip.flags());
             return Ok(self.onward(case, index, &to));
         }
-        self.connect(case, index, tuple)
+        self.connect(case, listen.service, (ip.protocol, client, here, listen.number))
     }
 
     /// A connection whose destination was removed or has failed.
-    fn orphaned(&mut self, case: &Case<'_>, listen: usize, tuple: &Tuple) -> Result<Outcome, String> {
+    fn orphaned(&mut self, case: &Case<'_>, listen: Listening, tuple: &Tuple) -> Result<Outcome, String> {
         if case.opens() {
             self.end(tuple);
             return self.inbound(case, listen);
         }
-        if self.site.services[tuple.3].on_removal != OnRemoval::Reset {
+        let service = self.connections[tuple].service;
+        if self.site.services[service].on_removal != OnRemoval::Reset {
             return Ok(Outcome::End(&[Reason::Removed]));
         }
         self.end(tuple);
@@ -206,7 +228,7 @@ impl Model {
         if ip.ttl <= 1 && !service.destinations.iter().any(local) {
             return Ok(self.complain(case, ip.dst, Complaint::TimeExceeded));
         }
-        let Some(id) = self.schedule(case, index, &tuple)? else {
+        let Some((id, template)) = self.choose(case, index, &tuple)? else {
             return Ok(match case.verdict.reason() {
                 Some(Reason::NatTupleInUse) => Outcome::End(&[Reason::NatTupleInUse]),
                 _ => self.complain(case, ip.dst, Complaint::PortUnreachable),
@@ -226,14 +248,54 @@ impl Model {
             state: ip.is_tcp().then(|| self.machine.next("IN", 0, SYN)),
             used: self.second,
             detached: false,
+            template,
         };
         self.count(&connection, 1);
+        self.kept(&connection);
         self.connections.insert(tuple, connection);
         self.tally.connection(index, id);
         Ok(self.onward(case, index, &to))
     }
 
-    /// The destination for a new connection. `None`: rightly none.
+    /// The destination for a new connection, and the template that counts it. `None`: rightly none.
+    fn choose(
+        &mut self,
+        case: &Case<'_>,
+        index: usize,
+        tuple: &Tuple,
+    ) -> Result<Option<(DestId, Option<u64>)>, String> {
+        let Some(persistence) = self.persistence(index) else {
+            return Ok(self.schedule(case, index, tuple)?.map(|id| (id, None)));
+        };
+        let client = tuple.1.0;
+        let (id, template) = match self.keep(index, client, &persistence) {
+            Kept::There(id, template) => (id, Some(template)),
+            kept => {
+                let service = &self.site.services[index];
+                let mut pool = Pool { service, loads: &mut self.loads, excluded: &[] };
+                let Choice::Must(choice) = pool.choose(&mut self.memories[index], self.exact) else {
+                    return Err("the model cannot keep who goes anywhere".to_owned());
+                };
+                let Some(id) = choice else { return Ok(None) };
+                let chosen =
+                    service.destinations.iter().find(|d| d.id == id).ok_or("an unknown destination")?;
+                let home = (id, chosen.generation);
+                let new = kept == Kept::New;
+                (id, new.then(|| self.keep_at(index, client, &persistence, home)).flatten())
+            }
+        };
+        let service = &self.site.services[index];
+        let to = service.destinations.iter().find(|d| d.id == id).ok_or("an unknown destination")?;
+        let real = (to.addr, to.port.unwrap_or(tuple.2.1));
+        if case.ip.ttl <= 1 || to.method != Method::Nat || !self.is_taken(tuple, real) {
+            return Ok(Some((id, template)));
+        }
+        // Nobody else may have its client.
+        let refused = case.verdict.reason() == Some(Reason::NatTupleInUse);
+        if refused { Ok(None) } else { Err(format!("{id:?} has a connection of this port")) }
+    }
+
+    /// The destination by the scheduler alone. `None`: rightly none.
     fn schedule(&mut self, case: &Case<'_>, index: usize, tuple: &Tuple) -> Result<Option<DestId>, String> {
         let mut excluded = Vec::new();
         let in_use = case.verdict.reason() == Some(Reason::NatTupleInUse);

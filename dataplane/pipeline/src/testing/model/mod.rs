@@ -25,6 +25,7 @@ mod outcome;
 mod read;
 mod sums;
 mod tally;
+mod templates;
 mod traffic;
 mod trial;
 mod wire;
@@ -46,6 +47,7 @@ use network::Bucket;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tally::Tally;
+use templates::Templates;
 
 /// The model.
 #[derive(Debug)]
@@ -55,6 +57,7 @@ pub struct Model {
     machine: Machine,
     loads: Loads,
     memories: Vec<Memory>,
+    templates: Templates,
     /// ICMP errors that each worker may send.
     buckets: Vec<Bucket>,
     fragments: Fragments,
@@ -73,6 +76,7 @@ impl Model {
             machine: Machine::new(),
             loads: Loads::new(),
             memories: Vec::new(),
+            templates: Templates::default(),
             buckets: vec![Bucket::default(); workers],
             fragments: Fragments::default(),
             tally: Tally::default(),
@@ -92,8 +96,7 @@ impl Model {
 
     /// From now on it is this time.
     pub fn wait_until(&mut self, now: Time) {
-        let second = now.0 / Time::SECOND;
-        if second != self.second {
+        for second in self.second + 1..=now.0 / Time::SECOND {
             self.second = second;
             self.settle();
         }
@@ -105,7 +108,8 @@ impl Model {
         let nat = |c: &&Connection| c.nat;
         let most = all + self.connections.values().filter(nat).count();
         let least = all + self.connections.values().filter(nat).filter(|c| !c.detached).count();
-        (all, least..=most)
+        let templates = self.templates.len();
+        (all, least + templates..=most + templates)
     }
 
     /// Active and inactive connections of a destination.
@@ -155,7 +159,7 @@ impl Model {
     /// Ends what is due, and what has lost its service or destination.
     fn settle(&mut self) {
         let due: Vec<Tuple> =
-            self.connections.iter().filter(|(_, c)| self.is_due(c)).map(|(tuple, _)| *tuple).collect();
+            self.connections.iter().filter(|(t, c)| self.is_due(t, c)).map(|(t, _)| *t).collect();
         for tuple in due {
             self.end(&tuple);
         }
@@ -172,20 +176,23 @@ impl Model {
                 }
             }
         }
+        self.settle_templates();
     }
 
-    fn is_due(&self, connection: &Connection) -> bool {
-        let Some(service) = self.service(connection.service) else { return true };
+    /// Whether a connection is over, if only because nobody listens there any more.
+    fn is_due(&self, tuple: &Tuple, connection: &Connection) -> bool {
+        let listens = self.site.listens().any(|(listen, ..)| listen.0 == tuple.3);
+        let Some(service) = self.service(connection.service).filter(|_| listens) else { return true };
         self.second - connection.used > connection.lifetime(&service.timeouts)
     }
 
     /// Removes a connection.
     fn end(&mut self, tuple: &Tuple) {
-        if let Some(connection) = self.connections.remove(tuple)
-            && !connection.detached
-        {
+        let Some(connection) = self.connections.remove(tuple) else { return };
+        if !connection.detached {
             self.count(&connection, -1);
         }
+        self.leaves(tuple, &connection);
     }
 
     /// Counts a connection in or out.

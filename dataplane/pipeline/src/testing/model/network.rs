@@ -2,7 +2,7 @@
 
 use super::Model;
 use crate::testing::site::{
-    CLIENT_SIDE, DIRECTOR, DIRECTOR_V6, ROUTER_MAC, SERVER_SIDE, mac_of, real, real6,
+    CLIENT_SIDE, DIRECTOR, DIRECTOR_V6, REALS, ROUTER_MAC, SERVER_SIDE, mac_of, real, real6,
 };
 use crate::time::Time;
 use sheave_frame::PortId;
@@ -46,7 +46,7 @@ impl Model {
     }
 
     pub(super) fn is_vip(&self, addr: IpAddr) -> bool {
-        self.site.services.iter().any(|service| !service.removed && service.vip == addr)
+        self.site.listens().any(|(_, _, (vip, ..))| vip == addr)
     }
 }
 
@@ -55,7 +55,7 @@ fn is_router(addr: IpAddr) -> bool {
 }
 
 fn real_number(addr: IpAddr) -> Option<u8> {
-    (0..40).find(|n| addr == IpAddr::V4(real(*n)) || addr == IpAddr::V6(real6(*n)))
+    (0..REALS).find(|n| addr == IpAddr::V4(real(*n)) || addr == IpAddr::V6(real6(*n)))
 }
 
 /// How many ICMP errors a worker may send: a thousand at once, and a thousand a second.

@@ -152,9 +152,9 @@ impl Traffic {
 
     /// A packet from a client to a service.
     fn question(&mut self, site: &Site) -> Option<Packet> {
-        let service = self.service(site)?;
-        let (vip, proto) = (service.vip, service.proto);
-        let port = match service.ports {
+        let listens = self.service(site)?.listens();
+        let (vip, ports, proto) = *self.dice.pick(&listens);
+        let port = match ports {
             Ports::One(port) => port,
             Ports::Range(first, last) => first + u16::from(self.dice.small(usize::from(last - first) + 1)),
             Ports::Any => 7000 + u16::from(self.dice.small(3)),

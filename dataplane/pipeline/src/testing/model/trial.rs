@@ -87,7 +87,7 @@ impl Trial {
             Err(first) => first,
         };
         let mut report = format!("{self:?}\n{first}\n");
-        let site = world::site(&mut Dice::new(self.seed));
+        let site = self.world(&mut Dice::new(self.seed));
         let (steps, what) = self.shorten(wire, &site, (steps, first));
         let described = describe(&site, &steps);
         let _infallible = write!(report, "after {} steps:\n{described}{what}", steps.len());
@@ -97,7 +97,7 @@ impl Trial {
     /// Makes traffic up and runs it; keeps the steps.
     fn explore(&self, wire: MakeWire<'_>, steps: &mut Vec<Step>) -> Result<Outcomes, String> {
         let mut dice = Dice::new(self.seed);
-        let mut bench = Bench::new(self, wire, world::site(&mut dice));
+        let mut bench = Bench::new(self, wire, self.world(&mut dice));
         let mut traffic = Traffic::new(dice.number());
         let mut left = self.frames;
         while left > 0 {
@@ -108,6 +108,20 @@ impl Trial {
         }
         bench.check_counters()?;
         Ok(bench.model.outcomes())
+    }
+
+    /// The configuration to begin with.
+    fn world(&self, dice: &mut Dice) -> Site {
+        let mut site = world::site(dice);
+        self.allow(&mut site);
+        site
+    }
+
+    /// Whether a template leads anywhere depends on its connections: they are known exactly, or nobody is kept.
+    fn allow(&self, site: &mut Site) {
+        if self.expiry == Expiry::BySweep {
+            site.persistent.clear();
+        }
     }
 
     fn step(&self, traffic: &mut Traffic, bench: &Bench, left: usize) -> Step {
@@ -124,6 +138,7 @@ impl Trial {
         let site = changes.then(|| {
             let mut site = bench.site.clone();
             world::change(&mut site, dice);
+            self.allow(&mut site);
             Arc::new(site)
         });
         let (worker, count) = (dice.roll(self.workers), (1 + dice.roll(self.burst)).min(left));
@@ -347,15 +362,14 @@ fn services(site: &Site) -> String {
     for (n, service) in site.services.iter().enumerate().filter(|(_, service)| !service.removed) {
         let _infallible = writeln!(
             text,
-            "service {n}: {} {:?} {:?} {:?} {:?} {:?}, backups below {}, sorry {:?}",
-            service.vip,
-            service.ports,
-            service.proto,
+            "service {n}: {:?} {:?} {:?} {:?}, backups below {}, sorry {:?}, kept {:?}",
+            service.listens(),
             service.scheduler,
             service.timeouts,
             service.on_removal,
             service.backup_below,
-            service.sorry
+            service.sorry,
+            site.persistent.iter().find(|(of, _)| usize::from(*of) == n).map(|(_, how)| how)
         );
         for d in service.destinations.iter().filter(|d| !d.removed) {
             let _infallible = writeln!(
