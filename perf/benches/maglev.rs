@@ -8,7 +8,6 @@ use sheave_pipeline::scheduler::HashKey;
 use sheave_pipeline::scheduler::maglev::{TableSize, Walker, fill};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Destinations, the `n`th of which has the weight `weight(n)`.
@@ -57,19 +56,18 @@ fn record() {
         .collect();
     runs.sort_by(f64::total_cmp);
     let result = Outcome {
-        id: "B1",
-        name: "Maglev table of 65537 slots for 1000 destinations",
+        id: "B1".into(),
+        name: "Maglev table of 65537 slots for 1000 destinations".into(),
         value: runs[RUNS / 2],
         unit: "us",
+        against: None,
         target: 2000.0,
         stretch: 1100.0,
         better: Better::Lower,
         runs: RUNS,
         spread: runs[RUNS * 95 / 100] - runs[RUNS * 5 / 100],
     };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    result.record(target).expect("the summary is written");
-    println!("{result}");
+    sheave_perf::tell(&result, env!("CARGO_TARGET_TMPDIR")).expect("the summary is written");
 }
 
 fn main() {

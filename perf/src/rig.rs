@@ -5,9 +5,10 @@ use sheave_frame::{Burst, Frame};
 use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::testing::{CLIENT_SIDE, Lab, NAT_REAL_PORT, Packet, SERVER_SIDE, Site, vip, vip6};
 use sheave_pipeline::{Output, Resolve, Settings, Shared, Snapshot, VerdictKind};
-use sheave_proto::wire::checksum::checksum;
+use sheave_proto::wire::checksum::Delta;
 use sheave_proto::wire::flow::Proto;
 use sheave_table::Reader;
+use sheave_table::counters::CounterPage;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -207,19 +208,22 @@ impl Rig {
     /// # Panics
     /// When so many chunks have not been processed that no frame is left.
     pub fn receive_strangers(&mut self, first: u32) {
-        let pattern = self.to_vip((Ipv4Addr::new(11, 0, 0, 0).into(), 0), SYN).bytes();
+        let start = Ipv4Addr::new(11, 0, 0, 0);
+        let pattern = self.to_vip((start.into(), 0), SYN).bytes();
         for n in (first..).take(CHUNK) {
             let mut frame = self.lab.pool.alloc().expect("a chunk has been given back");
             frame.fill(&pattern).expect("a frame has room");
             frame.set_ingress(CLIENT_SIDE);
             let bytes = frame.bytes_mut();
-            let address = 0x0b00_0000 + (n >> 14);
+            let address = Ipv4Addr::from_bits(start.to_bits() + (n >> 14));
             let port = 1024 + u16::try_from(n & 0x3fff).expect("14 bits");
-            bytes[26..30].copy_from_slice(&address.to_be_bytes());
+            let moved = Delta::NONE.addr(start, address);
+            for (at, change) in [(24, moved), (50, moved.word(0, port))] {
+                let sum: &mut [u8; 2] = bytes[at..].first_chunk_mut().expect("headers");
+                *sum = change.apply(u16::from_be_bytes(*sum)).to_be_bytes();
+            }
+            bytes[26..30].copy_from_slice(&address.octets());
             bytes[34..36].copy_from_slice(&port.to_be_bytes());
-            bytes[24..26].fill(0);
-            let sum = checksum(&bytes[14..34]);
-            bytes[24..26].copy_from_slice(&sum.to_be_bytes());
             self.ready.push(frame);
         }
     }
@@ -345,6 +349,12 @@ impl Rig {
         ]
     }
 
+    /// What it counts in.
+    #[must_use]
+    pub fn counters(&self) -> Arc<CounterPage> {
+        Arc::clone(&self.lab.page)
+    }
+
     /// Entries in the tables now.
     #[must_use]
     pub fn entries(&self) -> usize {
@@ -372,6 +382,7 @@ impl Drop for Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sheave_proto::wire::checksum::{checksum, l4_checksum};
 
     #[test]
     fn established_flows_are_forwarded_both_ways() {
@@ -389,6 +400,28 @@ mod tests {
             assert_eq!(rig.forwarded() - before, chunks * CHUNK as u64);
             assert_eq!(rig.otherwise(), 0);
         }
+    }
+
+    #[test]
+    fn strangers_are_who_they_say() {
+        let mut rig = Rig::new(Method::Nat, 512);
+        let mut seen = std::collections::HashSet::new();
+        for first in [0, (1 << 14) - 100, 59_999_488] {
+            rig.receive_strangers(first);
+            for frame in &rig.ready {
+                let bytes = frame.bytes();
+                let [source, vip]: [Ipv4Addr; 2] = [26, 30].map(|at| {
+                    let octets: [u8; 4] = *bytes[at..].first_chunk().expect("an address");
+                    octets.into()
+                });
+                let end = 14 + usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+                assert_eq!(checksum(&bytes[14..34]), 0, "the header's");
+                assert_eq!(l4_checksum(source, vip, 6, &bytes[34..end]), 0, "the segment's");
+                assert!(seen.insert((source, [bytes[34], bytes[35]])), "each is another one");
+            }
+            rig.process(64);
+        }
+        assert_eq!(seen.len(), 3 * CHUNK);
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod flood;
 use sheave_perf::{Better, CHUNK, Outcome, Packets, Rig, Setup};
 use sheave_pipeline::Shared;
 use sheave_pipeline::snapshot::Method;
-use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,10 +92,9 @@ fn outcome(
 ) {
     let runs = sorted(runs);
     let (value, spread) = (median(&runs), spread(&runs));
-    let result = Outcome { id, name, value, unit, target, stretch, better, runs: runs.len(), spread };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    result.record(target).expect("the summary is written");
-    println!("{result}");
+    let (id, name, runs) = (id.to_owned(), name.to_owned(), runs.len());
+    let result = Outcome { id, name, value, unit, against: None, target, stretch, better, runs, spread };
+    sheave_perf::tell(&result, env!("CARGO_TARGET_TMPDIR")).expect("the summary is written");
 }
 
 fn nanoseconds(id: &'static str, name: &'static str, goals: Goals, runs: Vec<f64>) {
@@ -192,6 +190,31 @@ fn memory() {
     }
 }
 
+/// A1: what a packet allocates, of an established connection or a new one.
+fn allocations() {
+    let (mut allocated, mut packets) = (0, 0);
+    let methods = [Method::Nat, Method::DirectRoute, Method::Tunnel];
+    for (method, v6) in methods.into_iter().flat_map(|method| [(method, false), (method, true)]) {
+        let rig = || Rig::of(&Setup { v6, ..Setup::new(method, K16) });
+        let mut count = |rig: &mut Rig, mut way: Packets| {
+            for _ in 0..K16 as usize / CHUNK {
+                rig.receive(&mut way);
+                allocated += allocation_counter::measure(|| rig.process(BURST)).count_total;
+                packets += CHUNK;
+            }
+            assert_eq!(rig.otherwise(), 0, "every packet was forwarded");
+        };
+        let mut opening = rig();
+        let syns = opening.syns();
+        count(&mut opening, syns);
+        let mut established = rig();
+        let (data, replies) = established.establish();
+        std::iter::once(data).chain(replies).for_each(|way| count(&mut established, way));
+    }
+    let name = "allocations of a packet, established or new, every method and family";
+    outcome("A1", name, "allocations", (0.0, 0.0), Better::Lower, vec![allocated as f64 / packets as f64]);
+}
+
 /// W1: two workers at once over one table, against the mean of each alone.
 fn workers() {
     let setup = Setup { connections: 2 * u64::from(M1), ..Setup::new(Method::Nat, M1) };
@@ -235,16 +258,17 @@ type Measure = (&'static [&'static str], fn());
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let measures: [Measure; 10] = [
+    let measures: [Measure; 11] = [
         (&["P1", "E4"], nat_million),
         (&["P3"], scale),
         (&["P4"], one_way),
         (&["P5"], nat_v6),
         (&["C1"], lifecycles),
         (&["M1", "M2", "M3"], memory),
+        (&["A1"], allocations),
         (&["W1"], workers),
         (&["L3"], changes::stalls),
-        (&["B3"], changes::broken),
+        (&["B3", "B3f"], changes::broken),
         (&["S1", "S1a", "S1b"], flood::lost),
     ];
     for (ids, measure) in measures {

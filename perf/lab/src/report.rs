@@ -4,50 +4,11 @@ use crate::machine::Machine;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use serde_json::Value;
+use sheave_summary::Outcome;
 use sheave_testbeds::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-/// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Better {
-    Lower,
-    Higher,
-}
-
-/// A number that is held against a target: one line of the summary.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Outcome {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) value: f64,
-    pub(crate) unit: &'static str,
-    pub(crate) against: Option<&'static str>,
-    pub(crate) target: f64,
-    pub(crate) stretch: f64,
-    pub(crate) better: Better,
-    pub(crate) runs: usize,
-    pub(crate) spread: f64,
-}
-
-impl Outcome {
-    /// How it stands to its target, in a word.
-    fn verdict(&self) -> &'static str {
-        let reaches = |bound: f64| match self.better {
-            Better::Lower => self.value <= bound,
-            Better::Higher => self.value >= bound,
-        };
-        if reaches(self.stretch) {
-            "stretch"
-        } else if reaches(self.target) {
-            "target"
-        } else {
-            "missed"
-        }
-    }
-}
 
 /// A row of the table: anything measured.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -133,28 +94,6 @@ pub(crate) fn disagreements(directory: &Path, outcomes: &[Outcome]) -> Vec<Strin
     outcomes.iter().filter_map(differs).collect()
 }
 
-/// Puts outcomes into the summary, in the place of earlier ones of the same id: a list, one object a line.
-pub(crate) fn record(directory: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let file = directory.join("summary.json");
-    let earlier = fs::read_to_string(&file).unwrap_or_default();
-    fs::write(&file, merged(&earlier, outcomes)?).map_err(Error::about(file.display()))
-}
-
-fn merged(earlier: &str, outcomes: &[Outcome]) -> Result<String> {
-    let mut lines: Vec<String> = earlier
-        .lines()
-        .map(|line| line.trim_end_matches(',').to_owned())
-        .filter(|l| l.starts_with('{'))
-        .collect();
-    for outcome in outcomes {
-        let own = format!("{{\"id\":\"{}\",", outcome.id);
-        lines.retain(|line| !line.starts_with(&own));
-        lines.push(serde_json::to_string(outcome).map_err(Error::about("summary"))?);
-    }
-    lines.sort_unstable();
-    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
-}
-
 /// Adds a release's line to a table of all releases: a column for each number of the summary.
 pub(crate) fn history(file: &Path, release: &str, machine: &Machine, summary: &Path) -> Result<()> {
     let numbers = fs::read_to_string(summary).map_err(Error::about(summary.display()))?;
@@ -198,6 +137,7 @@ fn with_line(earlier: &str, release: &str, machine: &Machine, numbers: &[Value])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sheave_summary::Better;
 
     fn outcome(id: &str, value: f64) -> Outcome {
         Outcome {
@@ -212,23 +152,6 @@ mod tests {
             runs: 10,
             spread: 0.01,
         }
-    }
-
-    #[test]
-    fn the_summary_holds_each_number_once_beside_those_of_the_benches() {
-        let bench = "[\n{\"id\":\"P1\",\"name\":\"x\"},\n{\"id\":\"E1\",\"name\":\"old\"}\n]\n";
-        let text = merged(bench, &[outcome("E1", 0.95)]).expect("numbers");
-        let line = "{\"id\":\"E1\",\"name\":\"a ratio\",\"value\":0.95,\"unit\":\"ratio\",\"against\":\"bare AF_XDP\",\
-                    \"target\":0.93,\"stretch\":0.96,\"better\":\"higher\",\"runs\":10,\"spread\":0.01}";
-        assert_eq!(text, format!("[\n{line},\n{{\"id\":\"P1\",\"name\":\"x\"}}\n]\n"));
-    }
-
-    #[test]
-    fn a_target_is_reached_from_its_side() {
-        assert_eq!(outcome("E1", 0.96).verdict(), "stretch");
-        assert_eq!(outcome("E1", 0.93).verdict(), "target");
-        assert_eq!(outcome("E1", 0.92).verdict(), "missed");
-        assert_eq!(Outcome { better: Better::Lower, ..outcome("L1", 0.5) }.verdict(), "stretch");
     }
 
     #[test]
@@ -250,7 +173,7 @@ mod tests {
     fn medians_farther_apart_than_their_spreads_disagree() {
         let directory = std::env::temp_dir().join(format!("shv-{}-0-report", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
-        record(&directory, &[outcome("E1", 0.95), outcome("E2", 0.95)]).expect("recorded");
+        sheave_summary::record(&directory, &[outcome("E1", 0.95), outcome("E2", 0.95)]).expect("recorded");
         let found =
             disagreements(&directory, &[outcome("E1", 0.965), outcome("E2", 0.98), outcome("E3", 2.0)]);
         fs::remove_dir_all(&directory).expect("removed");

@@ -6,9 +6,9 @@ use crate::contender::Contender::SheaveNat;
 use crate::control::Control;
 use crate::measure::{Case, Kind, Meter};
 use crate::plan::FEW;
-use crate::report::Better;
 use crate::stats::Runs;
 use sheave_pktgen::clock;
+use sheave_summary::Better;
 use sheave_testbeds::{Error, Result};
 use std::time::Duration;
 

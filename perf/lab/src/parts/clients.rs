@@ -4,8 +4,8 @@ use super::{AGAIN, Goal, Laboratory};
 use crate::bench::Bench;
 use crate::connections::{self, Rate};
 use crate::contender::Contender::{self, Bare, Haproxy, Nft, Nginx, SheaveNat};
-use crate::report::Better;
 use crate::stats::{Runs, ratios};
+use sheave_summary::Better;
 use sheave_testbeds::Result;
 use std::collections::BTreeMap;
 

@@ -5,8 +5,8 @@ use crate::bench::{Bench, Family};
 use crate::contender::Contender::SheaveNat;
 use crate::measure::{Case, Kind, Meter};
 use crate::plan::FEW;
-use crate::report::Better;
 use crate::stats::Runs;
+use sheave_summary::Better;
 use sheave_testbeds::Result;
 
 const PART: &str = "under a SYN flood, 16 k flows, 66 B";

@@ -12,9 +12,10 @@ mod standard;
 use crate::contender::Contender;
 use crate::machine::Machine;
 use crate::publish::publish;
-use crate::report::{self, Better, Outcome, Row};
+use crate::report::{self, Row};
 use crate::stats::Runs;
 use crate::{Cli, plot};
+use sheave_summary::{Better, Outcome};
 use sheave_testbeds::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -148,7 +149,7 @@ impl<'c> Laboratory<'c> {
         for difference in report::disagreements(&self.directory, &self.outcomes) {
             println!("differs from the run before by more than both spreads: {difference}");
         }
-        report::record(&self.directory, &self.outcomes)?;
+        sheave_summary::record(&self.directory, &self.outcomes).map_err(Error::about("summary.json"))?;
         if self.cli.busy_ok {
             println!("the machine was not asked whether it is quiet: see {}", self.directory.display());
             return Ok(());

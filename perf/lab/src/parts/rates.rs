@@ -5,8 +5,8 @@ use crate::bench::{Bench, Family};
 use crate::contender::Contender;
 use crate::measure::{Case, Meter, Trial};
 use crate::plan::{MANY, Round};
-use crate::report::Better;
 use crate::stats::{Runs, ratios};
+use sheave_summary::Better;
 use sheave_testbeds::{Error, Result};
 use std::collections::BTreeMap;
 

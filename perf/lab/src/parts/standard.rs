@@ -5,8 +5,8 @@ use crate::bench::{Bench, Family};
 use crate::contender::Contender::{self, Bare, Nft, SheaveNat};
 use crate::measure::{Case, Kind, Meter, latencies, longest_burst, throughput};
 use crate::plan::FEW;
-use crate::report::Better;
 use crate::stats::Runs;
+use sheave_summary::Better;
 use sheave_testbeds::Result;
 use std::collections::BTreeMap;
 
