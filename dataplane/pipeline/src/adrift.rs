@@ -162,7 +162,13 @@ impl<'a> Context<'a> {
                 Step::Refuse(Reason::SynProxied)
             }
             Err(_) => Step::Refuse(reason),
-            Ok(_) if acknowledges(packet) && self.admits(packet) => self.reserve(packet, served),
+            Ok(chosen) if acknowledges(packet) && self.admits(packet) => {
+                match self.reserve(packet, served) {
+                    // It has found its way without an entry until now.
+                    Step::Refuse(Reason::TableFull) => self.drift(chosen),
+                    step => step,
+                }
+            }
             Ok(chosen) => self.drift(chosen),
         }
     }

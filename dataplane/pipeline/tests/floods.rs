@@ -347,6 +347,25 @@ fn in_a_full_table_who_is_not_established_makes_room() {
     assert!((0..4).all(|id| scene.lab.live(DestId(id)) == (0, 0)));
 }
 
+/// A table that is full of established connections: who began without an entry goes on without one.
+#[test]
+fn in_a_full_table_who_has_no_entry_goes_on_without() {
+    let mut scene = Scene::new(Site::with(Proto::Tcp, Method::DirectRoute, 4), 64, 0);
+    for n in 0..2000 {
+        let _full = scene.client(client(n), SYN).and_then(|_| scene.client(client(n), ACK));
+    }
+    scene.site.new_connections = 10;
+    scene.snapshot = scene.site.snapshot();
+    scene.flood(0..1000);
+    let homes: Vec<_> = (5000..5050).map(|n| (n, scene.client(client(n), SYN))).collect();
+    for (n, home) in homes {
+        // There may be one more entry, but there is no room.
+        scene.lab.wait(1);
+        assert!(home.is_ok() && scene.client(client(n), ACK) == home, "{n}: {home:?}");
+        assert_eq!(scene.state(client(n)), None, "{n}");
+    }
+}
+
 /// The clients of a destination that was removed all speak at once: a thousand of them are told.
 #[test]
 fn resets_are_limited() {

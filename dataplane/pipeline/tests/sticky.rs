@@ -179,7 +179,8 @@ fn a_template_is_armed_until_its_last_connection_has_ended() {
         for last in 0..u8::try_from(CLIENTS).expect("few") {
             let client = (Ipv4Addr::new(192, 0, 2, last), port);
             let (port, bytes) = Packet::from_client(Proto::Udp, client, (vip(0), 80), 0).framed();
-            lab.send(&snapshot, port, &bytes);
+            let (verdict, _) = lab.send(&snapshot, port, &bytes);
+            assert_eq!(verdict.reason(), None);
         }
     };
     open(&mut lab, 1000);
