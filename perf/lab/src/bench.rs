@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!   gen: g0 198.18.0.2 ------ 198.18.0.1 d0 director d1 198.19.1.1 ------ s0 198.19.1.11 .. .14 :sink
+//!        g1 198.18.2.1 ---------------------------------------------------- s1 198.18.2.2
 //! ```
+//!
+//! The second cable has nobody in between: what endpoints of the kernel can do by themselves.
 //!
 //! Clients are 198.18.128.0 and up, behind g0. Real servers have a hardware address each, all of them at s0. All neighbours
 //! are permanent: nothing is resolved while something is measured. The same in IPv6, with 2001:db8:0:18::/64 outside and
@@ -11,7 +14,7 @@
 use sheave_pktgen::traffic::FLOODED;
 use sheave_pktgen::{Mac, Real};
 use sheave_testbeds::{Netns, Result};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 pub(crate) const GENERATOR: Mac = Mac([2, 0, 0, 0, 0, 0xe0]);
@@ -19,7 +22,19 @@ pub(crate) const OUTSIDE: Mac = Mac([2, 0, 0, 0, 0, 0xd0]);
 pub(crate) const INSIDE: Mac = Mac([2, 0, 0, 0, 0, 0xd1]);
 pub(crate) const REALS: u8 = 4;
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 100);
+/// Where the sink's servers are reached with nobody in between.
+pub(crate) const NEAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 2, 2), 80);
 pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0x18, 0, 0, 0, 0x100);
+
+/// How the kernels of clients, servers and proxies are set. Connections are opened by the ten thousand a second: without
+/// more ports, and their use a second after the end of a connection instead of a minute, clients and proxies would soon have
+/// none left, and wait.
+const ENDPOINTS: [(&str, &str); 4] = [
+    ("conf.all.rp_filter", "0"),
+    ("conf.default.rp_filter", "0"),
+    ("ip_local_port_range", "1024 65535"),
+    ("tcp_tw_reuse", "1"),
+];
 
 /// The namespaces, up.
 #[derive(Debug)]
@@ -37,8 +52,14 @@ impl Bench {
         std::fs::create_dir_all(&scratch).map_err(sheave_testbeds::Error::about(scratch.display()))?;
         let bench =
             Bench { generator, director: Netns::new("director")?, sink: Netns::new("sink")?, scratch };
-        bench.cable(&bench.generator, "g0", GENERATOR, "d0", OUTSIDE)?;
-        bench.cable(&bench.sink, "s0", real_mac(1), "d1", INSIDE)?;
+        bench.cable((&bench.generator, "g0", GENERATOR), (&bench.director, "d0", OUTSIDE))?;
+        bench.cable((&bench.sink, "s0", real_mac(1)), (&bench.director, "d1", INSIDE))?;
+        // Frames can be sent into a veth only while its other end polls.
+        for device in ["d0", "d1"] {
+            bench.director.exec(&["ethtool", "-K", device, "gro", "on"])?;
+        }
+        let ends = [Mac([2, 0, 0, 0, 2, 1]), Mac([2, 0, 0, 0, 2, 2])];
+        bench.cable((&bench.generator, "g1", ends[0]), (&bench.sink, "s1", ends[1]))?;
         bench.addresses()?;
         bench.addresses_v6()?;
         Ok(bench)
@@ -49,32 +70,35 @@ impl Bench {
         self.scratch.join(name)
     }
 
-    fn cable(&self, netns: &Netns, name: &str, mac: Mac, peer: &str, peer_mac: Mac) -> Result<()> {
-        let director = self.director.name();
-        netns.ip(&format!(
-            "link add {name} mtu 1600 address {mac} type veth peer name {peer} mtu 1600 address {peer_mac} netns {director}"
+    /// A cable between two namespaces. Nothing is left to a device's hardware: what a kernel sends is whole, as from a NIC.
+    fn cable(&self, one: (&Netns, &str, Mac), other: (&Netns, &str, Mac)) -> Result<()> {
+        let (to, peer, peer_mac) = (other.0.name(), other.1, other.2);
+        one.0.ip(&format!(
+            "link add {} mtu 1600 address {} type veth peer name {peer} mtu 1600 address {peer_mac} netns {to}",
+            one.1, one.2
         ))?;
-        for (netns, name) in [(netns, name), (&self.director, peer)] {
+        for (netns, name, _) in [one, other] {
             netns.exec(&[
                 "ethtool", "-K", name, "tx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off",
             ])?;
             netns.ip(&format!("link set {name} up"))?;
         }
-        // Frames can be sent into a veth only while its other end polls.
-        self.director.exec(&["ethtool", "-K", peer, "gro", "on"]).map(drop)
+        Ok(())
     }
 
     fn addresses(&self) -> Result<()> {
         let Bench { generator, director, sink, .. } = self;
         for netns in [generator, director, sink] {
-            for key in ["all.rp_filter", "default.rp_filter"] {
-                netns.sysctl(&format!("net.ipv4.conf.{key}"), "0")?;
+            for (key, value) in ENDPOINTS {
+                netns.sysctl(&format!("net.ipv4.{key}"), value)?;
             }
         }
         director.sysctl("net.ipv4.ip_forward", "1")?;
         director.sysctl("net.ipv4.conf.all.send_redirects", "0")?;
         generator.ip("addr add 198.18.0.2/24 dev g0")?;
         generator.ip("route add 198.19.1.0/24 via 198.18.0.1")?;
+        generator.ip("addr add 198.18.2.1/24 dev g1")?;
+        sink.ip(&format!("addr add {}/24 dev s1", NEAR.ip()))?;
         director.ip("addr add 198.18.0.1/24 dev d0")?;
         director.ip("addr add 198.19.1.1/24 dev d1")?;
         director.ip("route add 198.18.128.0/17 via 198.18.0.2")?;

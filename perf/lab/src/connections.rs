@@ -2,14 +2,14 @@
 
 use crate::bench::{Bench, Family, GENERATOR, OUTSIDE, VIP};
 use crate::contender::{Contender, Job};
-use crate::endpoints::{self, Asked};
+use crate::endpoints;
 use crate::machine::{GENERATOR_CORE, Load, Look};
 use sheave_pktgen::clock;
 use sheave_pktgen::exchange::{Client, Exchanged, serve};
 use sheave_pktgen::send::pin;
 use sheave_pktgen::station::Station;
 use sheave_testbeds::{Error, Result};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -22,13 +22,15 @@ pub(crate) struct Rate {
     pub(crate) rate: f64,
     /// Median time of a request on a connection that stands, in µs; of kernel endpoints only.
     pub(crate) round_trip: f64,
+    /// Times that an endpoint's kernel gave up waiting, for each connection.
+    pub(crate) timeouts: f64,
     pub(crate) unfit: Option<String>,
 }
 
-/// Threads of clients between kernel endpoints.
-const ASKERS: usize = 32;
-/// Connections open at a time, and pairs of address and port, of raw clients.
+/// Connections open at a time, between kernel endpoints and of raw clients.
+const ASKED: usize = 64;
 const CONCURRENT: u32 = 256;
+/// Pairs of address and port of raw clients.
 const TUPLES: u32 = 65_536;
 
 /// The share of connections that may fail.
@@ -71,7 +73,7 @@ pub(crate) fn raw(bench: &Bench, who: Contender, seconds: f64) -> Result<Rate> {
         return Err(Error::new(format!("{}: no raw connection came through: {done:?}", who.name())));
     }
     soundness(who, done.completed, done.stalled + done.unexpected)?;
-    Ok(Rate { rate: done.rate, round_trip: 0.0, unfit: load.unfit() })
+    Ok(Rate { rate: done.rate, unfit: load.unfit(), ..Rate::default() })
 }
 
 /// Connections between kernel endpoints.
@@ -79,7 +81,7 @@ pub(crate) fn kernel(bench: &Bench, who: Contender, seconds: f64) -> Result<Rate
     let _running = who.start(bench, &Job::tcp(TUPLES))?;
     let stop = Arc::new(AtomicBool::new(false));
     let (tell, ready) = mpsc::channel();
-    let port = if who == Contender::Bare || who == Contender::Route { 80 } else { 8080 };
+    let port = who.real_port();
     let server = bench.sink.thread({
         let stop = Arc::clone(&stop);
         move || endpoints::serve(port, GENERATOR_CORE, &stop, || _ = tell.send(()))
@@ -87,32 +89,42 @@ pub(crate) fn kernel(bench: &Bench, who: Contender, seconds: f64) -> Result<Rate
     let up = ready.recv_timeout(Duration::from_secs(5));
     // Bare forwarding changes no address: its clients ask the real server itself.
     let to = if who == Contender::Bare { Family::V4.real(1, 80) } else { who.to(Family::V4) };
-    let time = Duration::from_secs_f64(seconds);
-    let run = || {
-        let start = clock::now();
-        while endpoints::ask(to, 1, GENERATOR_CORE, Duration::from_millis(100)).done == 0 {
-            if start.elapsed() > Duration::from_secs(10) {
-                return Err(Error::new(format!("{}: {to} does not answer", who.name())));
-            }
-        }
-        let before = Look::now()?;
-        let asked = endpoints::ask(to, ASKERS, GENERATOR_CORE, time);
-        let load = Look::now()?.since(&before);
-        // On a thread of its own, which may be pinned.
-        let alone = std::thread::scope(|scope| {
-            scope.spawn(|| endpoints::round_trips(to, GENERATOR_CORE, time / 2)).join()
-        });
-        let times = alone.map_err(|_| Error::new("client: panicked"))?.map_err(Error::about("client"))?;
-        let median = times.get(times.len() / 2).copied().unwrap_or(0.0) / 1000.0;
-        Ok::<(Asked, Load, f64), Error>((asked, load, median))
-    };
-    let result = if up.is_ok() { bench.generator.enter(run)? } else { Err(Error::new("servers: not up")) };
+    let result = if up.is_ok() { clients(bench, who, to, seconds) } else { Err(Error::new("servers: not up")) };
     // ORDERING: the servers look at nothing else of ours.
     stop.store(true, Ordering::Relaxed);
     let _ = server.join();
-    let (asked, load, median) = result?;
+    result
+}
+
+fn clients(bench: &Bench, who: Contender, to: SocketAddr, seconds: f64) -> Result<Rate> {
+    let ask = |concurrent, time| {
+        let asked = bench.generator.enter(|| endpoints::ask(to, concurrent, GENERATOR_CORE, time))?;
+        asked.map_err(Error::about("clients"))
+    };
+    let (time, start) = (Duration::from_secs_f64(seconds), clock::now());
+    while ask(1, Duration::from_millis(100))?.done == 0 {
+        if start.elapsed() > Duration::from_secs(10) {
+            return Err(Error::new(format!("{}: {to} does not answer", who.name())));
+        }
+    }
+    let before = (Look::now()?, timeouts(bench)?);
+    let asked = ask(ASKED, time)?;
+    let after = (Look::now()?, timeouts(bench)?);
+    let trips = bench.generator.enter(|| endpoints::round_trips(to, GENERATOR_CORE, time / 2))?;
+    let trips = trips.map_err(Error::about("clients"))?;
     soundness(who, asked.done, asked.failed)?;
-    Ok(Rate { rate: asked.rate, round_trip: median, unfit: load.unfit() })
+    Ok(Rate {
+        rate: asked.rate,
+        round_trip: trips.get(trips.len() / 2).copied().unwrap_or(0.0) / 1000.0,
+        timeouts: (after.1 - before.1) as f64 / asked.done.max(1) as f64,
+        unfit: after.0.since(&before.0).unfit(),
+    })
+}
+
+/// How often the kernels of clients, servers and whoever is between them gave up waiting for an acknowledgement.
+fn timeouts(bench: &Bench) -> Result<u64> {
+    let all = [&bench.generator, &bench.director, &bench.sink];
+    all.iter().map(|netns| netns.tcp_counter("TCPTimeouts")).sum()
 }
 
 /// Whether so few failed that the rate says something.

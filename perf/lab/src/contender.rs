@@ -1,6 +1,6 @@
 //! Who is measured: the bare forwarder, sheave, and what one would use instead. Each runs alone, on the director's processor.
 
-use crate::bench::{Bench, Family, GENERATOR, INSIDE, OUTSIDE, REALS, VIP, real_mac};
+use crate::bench::{Bench, Family, GENERATOR, INSIDE, NEAR, OUTSIDE, REALS, VIP, real_mac};
 use crate::machine::{DIRECTOR_CORE, GENERATOR_CORE};
 use sheave_pktgen::{Change, Expect, Mac, Real, Traffic, bare};
 use sheave_testbeds::wait::wait_until;
@@ -21,6 +21,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Contender {
+    /// Nobody: endpoints on a cable of their own. Only what tells whether they are fit to measure others.
+    Direct,
     /// Forwards and changes hardware addresses only: the ceiling of whatever uses AF_XDP.
     Bare,
     SheaveNat,
@@ -39,6 +41,7 @@ pub(crate) enum Contender {
 impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Contender::Direct => "nobody between",
             Contender::Bare => "bare AF_XDP",
             Contender::SheaveNat => "sheave NAT",
             Contender::SheaveDr => "sheave DR",
@@ -71,16 +74,20 @@ impl Contender {
     }
 
     /// The real servers' port: NAT and proxies map ports, the others cannot.
-    fn real_port(self) -> u16 {
+    pub(crate) fn real_port(self) -> u16 {
         match self {
-            Contender::SheaveDr | Contender::SheaveTun | Contender::Bare | Contender::Testpmd => 80,
-            _ => 8080,
+            Contender::SheaveNat | Contender::Nft | Contender::Haproxy | Contender::Nginx => 8080,
+            _ => 80,
         }
     }
 
     /// To whom its packets are sent.
     pub(crate) fn to(self, family: Family) -> SocketAddr {
-        if self == Contender::Route { family.real(1, 80) } else { family.vip() }
+        match self {
+            Contender::Route => family.real(1, 80),
+            Contender::Direct => NEAR.into(),
+            _ => family.vip(),
+        }
     }
 
     /// What is right of the packets that come through it.
@@ -115,7 +122,7 @@ impl Contender {
         settle_queues(bench, self.is_in_kernel())?;
         match self {
             Contender::Bare => running.thread = Some(start_bare(bench)?),
-            Contender::Route => {}
+            Contender::Route | Contender::Direct => {}
             Contender::Nft => start_nft(bench, job)?,
             Contender::Testpmd => running.process = Some(start_testpmd(bench)?),
             Contender::Haproxy | Contender::Nginx => running.process = Some(start_proxy(bench, self)?),

@@ -1,17 +1,23 @@
 //! Kernel TCP endpoints: real servers that answer a request, and clients that ask, each connection once. They share the
-//! generator's processor.
+//! generator's processor, so each side is one thread that does what is ready and waits for more: threads that wait for one
+//! another would be measured instead of what lies between them.
 
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
 use sheave_pktgen::clock;
 use sheave_pktgen::send::pin;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const REQUEST: [u8; 32] = [b'q'; 32];
 const ANSWER: [u8; 64] = [b'a'; 64];
+/// What takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-const SERVERS: usize = 4;
+/// How often the clock is looked at while nothing comes.
+const LOOK: Duration = Duration::from_millis(20);
+const EVENTS: usize = 1024;
 
 /// What clients saw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,81 +27,173 @@ pub(crate) struct Asked {
     pub(crate) failed: u64,
 }
 
-/// Serves on all addresses until told to stop; `ready` is called when clients may come.
-pub(crate) fn serve(port: u16, core: usize, stop: &AtomicBool, ready: impl FnOnce()) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
-    listener.set_nonblocking(true)?;
-    ready();
-    std::thread::scope(|scope| {
-        for _ in 0..SERVERS {
-            scope.spawn(|| {
-                pin(Some(core));
-                // ORDERING: only that it is seen some time counts.
-                while !stop.load(Ordering::Relaxed) {
-                    match listener.accept() {
-                        // A client that goes away is the client's business.
-                        Ok((stream, _)) => drop(answer(stream)),
-                        Err(_) => clock::pause(Duration::from_micros(50)),
-                    }
-                }
-            });
-        }
-    });
-    Ok(())
+/// Things with a number each; numbers are used again.
+#[derive(Debug)]
+struct Slots<T> {
+    all: Vec<Option<T>>,
+    free: Vec<usize>,
 }
 
-fn answer(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut request = REQUEST;
-    while stream.read_exact(&mut request).is_ok() {
-        stream.write_all(&ANSWER)?;
+impl<T> Slots<T> {
+    fn new() -> Slots<T> {
+        Slots { all: Vec::new(), free: Vec::new() }
+    }
+
+    fn add(&mut self, thing: T) -> usize {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.all.push(None);
+            self.all.len() - 1
+        });
+        self.all[at] = Some(thing);
+        at
+    }
+
+    fn at(&mut self, number: usize) -> Option<&mut T> {
+        self.all.get_mut(number)?.as_mut()
+    }
+
+    fn remove(&mut self, number: usize) {
+        if self.all.get_mut(number).is_some_and(|slot| slot.take().is_some()) {
+            self.free.push(number);
+        }
+    }
+}
+
+/// Serves on all addresses until told to stop; `ready` is called when clients may come.
+pub(crate) fn serve(port: u16, core: usize, stop: &AtomicBool, ready: impl FnOnce()) -> io::Result<()> {
+    const LISTENER: Token = Token(usize::MAX);
+    pin(Some(core));
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(EVENTS));
+    let mut listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    ready();
+    let mut clients = Slots::new();
+    // ORDERING: only that it is seen some time counts.
+    while !stop.load(Ordering::Relaxed) {
+        wait(&mut poll, &mut events)?;
+        for event in &events {
+            if event.token() != LISTENER {
+                let number = event.token().0;
+                if clients.at(number).is_some_and(|stream| answer(stream).is_err()) {
+                    clients.remove(number);
+                }
+                continue;
+            }
+            while let Ok((stream, _)) = listener.accept() {
+                let number = clients.add(stream);
+                let Some(stream) = clients.at(number) else { continue };
+                poll.registry().register(stream, Token(number), Interest::READABLE)?;
+            }
+        }
     }
     Ok(())
 }
 
-/// Asks from so many threads, one connection a request.
-pub(crate) fn ask(to: SocketAddr, threads: usize, core: usize, time: Duration) -> Asked {
-    let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let start = clock::now();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                pin(Some(core));
-                while start.elapsed() < time {
-                    let counter = if once(to).is_ok() { &done } else { &failed };
-                    // ORDERING: a count, read after all threads have ended.
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+/// Answers every whole request that has come. Fails when the client is gone, whose business that is.
+fn answer(stream: &mut TcpStream) -> io::Result<()> {
+    let mut request = REQUEST;
+    loop {
+        match stream.read(&mut request) {
+            Ok(length) if length == REQUEST.len() => stream.write_all(&ANSWER)?,
+            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
-    });
-    let seconds = start.elapsed().as_secs_f64();
-    let done = done.into_inner();
-    Asked { rate: done as f64 / seconds, done, failed: failed.into_inner() }
+    }
 }
 
-fn once(to: SocketAddr) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    exchange(&mut stream)
+fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    match poll.poll(events, Some(LOOK)) {
+        Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
 }
 
-fn exchange(stream: &mut TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&REQUEST)?;
-    stream.read_exact(&mut ANSWER.clone())
+/// A connection of a client.
+#[derive(Debug)]
+struct Asking {
+    stream: TcpStream,
+    asked: bool,
+    since: Instant,
+}
+
+impl Asking {
+    /// Goes on as far as it can: whether it is done.
+    fn go_on(&mut self) -> io::Result<bool> {
+        if !self.asked {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
+            match self.stream.write_all(&REQUEST) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(false);
+                }
+                written => written?,
+            }
+            self.asked = true;
+        }
+        match self.stream.read_exact(&mut ANSWER.clone()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            read => read.map(|()| true),
+        }
+    }
+}
+
+/// Asks for a time, so many at once, one connection a request.
+pub(crate) fn ask(to: SocketAddr, concurrent: usize, core: usize, time: Duration) -> io::Result<Asked> {
+    pin(Some(core));
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(EVENTS));
+    let mut open = Slots::new();
+    let (mut sum, start) = (Asked::default(), clock::now());
+    let mut swept = start;
+    let (mut now, mut count) = (start, 0);
+    while now - start < time {
+        for _ in count..concurrent {
+            let stream = TcpStream::connect(to)?;
+            let number = open.add(Asking { stream, asked: false, since: now });
+            let Some(Asking { stream, .. }) = open.at(number) else { continue };
+            poll.registry().register(stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
+        }
+        count = concurrent;
+        wait(&mut poll, &mut events)?;
+        now = clock::now();
+        for event in &events {
+            let number = event.token().0;
+            let Some(asking) = open.at(number) else { continue };
+            match asking.go_on() {
+                Ok(false) => continue,
+                Ok(true) => sum.done += 1,
+                Err(_) => sum.failed += 1,
+            }
+            open.remove(number);
+            count -= 1;
+        }
+        if now - swept > PATIENCE / 10 {
+            swept = now;
+            let tired = |asking: &Option<Asking>| asking.as_ref().is_some_and(|a| now - a.since > PATIENCE);
+            for number in (0..open.all.len()).filter(|at| tired(&open.all[*at])).collect::<Vec<_>>() {
+                open.remove(number);
+                count -= 1;
+                sum.failed += 1;
+            }
+        }
+    }
+    sum.rate = sum.done as f64 / (now - start).as_secs_f64();
+    Ok(sum)
 }
 
 /// Requests one after the other on one connection; how long each took, in ns, sorted.
 pub(crate) fn round_trips(to: SocketAddr, core: usize, time: Duration) -> io::Result<Vec<f64>> {
     pin(Some(core));
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    let mut stream = std::net::TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut times = Vec::new();
     let start = clock::now();
     while start.elapsed() < time {
         let before = clock::now();
-        exchange(&mut stream)?;
+        stream.write_all(&REQUEST)?;
+        stream.read_exact(&mut ANSWER.clone())?;
         times.push(before.elapsed().as_secs_f64() * 1e9);
     }
     times.sort_by(f64::total_cmp);
@@ -103,23 +201,22 @@ pub(crate) fn round_trips(to: SocketAddr, core: usize, time: Duration) -> io::Re
 }
 
 /// Opens so many connections, and keeps them.
-pub(crate) fn open(to: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
-    (0..count).map(|_| TcpStream::connect_timeout(&to, PATIENCE)).collect()
+pub(crate) fn open(to: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpStream>> {
+    (0..count).map(|_| std::net::TcpStream::connect_timeout(&to, PATIENCE)).collect()
 }
 
 /// Accepts connections and keeps them until told to stop.
 pub(crate) fn keep(port: u16, stop: &AtomicBool, accepted: &AtomicUsize) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
-    listener.set_nonblocking(true)?;
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1));
+    let mut listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
     let mut kept = Vec::new();
     // ORDERING: only that it is seen some time counts.
     while !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                kept.push(stream);
-                accepted.store(kept.len(), Ordering::Relaxed);
-            }
-            Err(_) => clock::pause(Duration::from_millis(1)),
+        wait(&mut poll, &mut events)?;
+        while let Ok((stream, _)) = listener.accept() {
+            kept.push(stream);
+            accepted.store(kept.len(), Ordering::Relaxed);
         }
     }
     Ok(())

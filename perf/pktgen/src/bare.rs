@@ -1,5 +1,6 @@
 //! Forwarding and nothing else: what any director on AF_XDP has to do at least. Its speed is the ceiling of all others.
 
+use crate::clock;
 use crate::send::pin;
 use crate::station::{open, with_faults};
 use crate::traffic::Mac;
@@ -34,8 +35,9 @@ pub struct Options {
 }
 
 const FRAMES: u32 = 16_384;
-/// Turns without a packet after which an adaptive forwarder waits.
-const SPINS: u32 = 200;
+/// How long an adaptive forwarder goes on looking after its last packet: as long as a director's worker does, so that what
+/// a sleep costs both is the same.
+const SPIN: Duration = Duration::from_micros(50);
 
 /// Forwards both ways until told to stop; returns how many packets.
 ///
@@ -57,13 +59,17 @@ pub fn forward(
     let mut ports = [with_faults(first, None), with_faults(second, options.faults)];
     ready();
     let mut bursts = [Burst::with_capacity(BURST), Burst::with_capacity(BURST)];
-    let (mut forwarded, mut idle) = (0u64, 0u32);
+    let (mut forwarded, mut last) = (0u64, clock::now());
     // ORDERING: only that it is seen some time counts.
     while !stop.load(Ordering::Relaxed) {
         let moved = turn(&mut ports, &mut bursts, ways, &mut pool);
         forwarded += moved as u64;
-        idle = if moved == 0 { idle + 1 } else { 0 };
-        if options.adaptive && idle > SPINS {
+        if !options.adaptive {
+            continue;
+        }
+        if moved > 0 {
+            last = clock::now();
+        } else if last.elapsed() > SPIN {
             let _ = set.wait(Some(Duration::from_millis(10)));
         }
     }

@@ -3,7 +3,7 @@
 use super::{AGAIN, Goal, Laboratory};
 use crate::bench::Bench;
 use crate::connections::{self, Rate};
-use crate::contender::Contender::{self, Bare, Haproxy, Nft, Nginx, SheaveNat};
+use crate::contender::Contender::{self, Bare, Direct, Haproxy, Nft, Nginx, SheaveNat};
 use crate::stats::{Runs, ratios};
 use sheave_summary::Better;
 use sheave_testbeds::Result;
@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 
 const RAW: &str = "raw connections";
 const KERNEL: &str = "connections between kernel endpoints";
+
+/// What a bare forwarder lets through at least of what endpoints do without it.
+const LEAST_OF_DIRECT: f64 = 0.5;
+/// The share of connections that may wait for a timeout of the kernel.
+const MOST_TIMEOUTS: f64 = 0.005;
 
 /// The runs of each contender.
 type Rates = BTreeMap<Contender, Vec<Rate>>;
@@ -24,7 +29,7 @@ fn of(rates: &Rates, who: Contender, number: fn(&Rate) -> f64) -> Vec<f64> {
 impl Laboratory<'_> {
     pub(crate) fn connections(&mut self, bench: &Bench) -> Result<()> {
         let raw = self.clients(bench, RAW, &[SheaveNat, Nft, Haproxy], connections::raw)?;
-        let everybody = [Bare, SheaveNat, Nft, Haproxy, Nginx];
+        let everybody = [Direct, Bare, SheaveNat, Nft, Haproxy, Nginx];
         bench.stations(false)?;
         let kernel = self.clients(bench, KERNEL, &everybody, connections::kernel)?;
         bench.stations(true)?;
@@ -35,6 +40,7 @@ impl Laboratory<'_> {
             self.row(KERNEL, who.name(), "round trip p50", "us", &Runs::of(of(&kernel, *who, trip)));
         }
         self.plot(start, "round trip of a request, median")?;
+        self.endpoints(&kernel);
         let goal = |id, name: &str, unit, against, target, stretch, better| Goal {
             id,
             name: name.to_owned(),
@@ -58,6 +64,27 @@ impl Laboratory<'_> {
         let against = ratios(&of(&kernel, SheaveNat, trip), &of(&kernel, Bare, trip));
         self.outcome(goal("L1", name, "ratio", Some(Bare), 1.10, 1.05, low), &against);
         Ok(())
+    }
+
+    /// Whether the endpoints of the kernel were fit to measure anybody: what they do with nobody between is the most that they
+    /// can, and the bare forwarder, which has a processor of its own, must come near that; and nobody may wait for timeouts.
+    fn endpoints(&mut self, rates: &Rates) {
+        let median = |who| Runs::of(of(rates, who, |rate| rate.rate)).median();
+        let (direct, bare) = (median(Direct), median(Bare));
+        if bare < direct * LEAST_OF_DIRECT {
+            self.notes.push(format!(
+                "{KERNEL}: not to be believed: {bare:.0} a second through the bare forwarder, {direct:.0} with nobody between"
+            ));
+        }
+        for who in rates.keys() {
+            let timeouts = Runs::of(of(rates, *who, |rate| rate.timeouts)).median();
+            if timeouts > MOST_TIMEOUTS {
+                let (name, percent) = (who.name(), timeouts * 100.0);
+                self.notes.push(format!(
+                    "{KERNEL}: not to be believed: {name}: {percent:.1} % of connections had to wait for a timeout"
+                ));
+            }
+        }
     }
 
     fn clients(&mut self, bench: &Bench, part: &str, who: &[Contender], run: Measure) -> Result<Rates> {
