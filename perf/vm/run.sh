@@ -102,7 +102,7 @@ run() { # bench
 	root=$work/root
 	guest "$1" "$k" "$version"
 	# shellcheck disable=SC2046
-	timeout 1500 qemu-system-x86_64 -accel tcg -cpu max -m 1024 -smp 1 -icount shift=0,sleep=off -nographic -no-reboot -nodefaults \
+	timeout 3600 qemu-system-x86_64 -accel tcg -cpu max -m 1024 -smp 1 -icount shift=0,sleep=off -nographic -no-reboot -nodefaults \
 		$([ "$1" = veth ] || cables) -serial stdio -kernel "$image" -initrd "$work/initramfs-$1.gz" \
 		-append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable bench=$1" < /dev/null | tee "$log" | grep --line-buffered -a "^RESULT\|^SCRIPT\|^END" || true
 	grep -aq "^SCRIPT 1000 of" "$log" || fail "perf/pktgen/kernel/send.sh did not send: see $log"

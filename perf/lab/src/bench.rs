@@ -28,12 +28,14 @@ pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0x18, 0, 0, 0,
 
 /// How the kernels of clients, servers and proxies are set. Connections are opened by the ten thousand a second: without
 /// more ports, and their use a second after the end of a connection instead of a minute, clients and proxies would soon have
-/// none left, and wait.
-const ENDPOINTS: [(&str, &str); 4] = [
+/// none left, and wait. What is behind raw connections has no time stamps, by which the kernel would know that a second has
+/// gone by: of these ends it remembers the last 32,768 only.
+const ENDPOINTS: [(&str, &str); 5] = [
     ("conf.all.rp_filter", "0"),
     ("conf.default.rp_filter", "0"),
     ("ip_local_port_range", "1024 65535"),
     ("tcp_tw_reuse", "1"),
+    ("tcp_max_tw_buckets", "32768"),
 ];
 
 /// The namespaces, up.

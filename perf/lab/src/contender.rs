@@ -69,7 +69,7 @@ impl Contender {
     }
 
     /// Whether its packets are handled by the kernel's receive path, which then has to run on the director's processor.
-    fn is_in_kernel(self) -> bool {
+    pub(crate) fn is_in_kernel(self) -> bool {
         matches!(self, Contender::Route | Contender::Nft | Contender::Haproxy | Contender::Nginx)
     }
 
@@ -374,7 +374,9 @@ fn start_proxy(bench: &Bench, which: Contender) -> Result<Process> {
 fn start_sheave(bench: &Bench, which: Contender, job: &Job) -> Result<Process> {
     let (method, port) = (which.method().unwrap_or("nat"), which.real_port());
     let socket = bench.file("control.sock");
-    let connections = (job.flows * 5 / 4).max(1 << 16);
+    // A quarter of it may be half open, three quarters of that at one listen: all flows of a flooded case are, until they are
+    // measured, because no real server answers.
+    let connections = if job.flooded { job.flows * 8 } else { (job.flows * 5 / 4).max(1 << 16) };
     // All flows of a case begin at once, which is no flood.
     let flood = if job.flooded {
         format!("vip-rate = {ADMITTED}, vip-burst = {ADMITTED}")

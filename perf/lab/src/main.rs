@@ -1,7 +1,7 @@
 //! `sheave-perf`: measures the director end to end, side by side with its ceiling and its peers, in the same minutes.
 //!
 //! Owns: the topology ([`bench`]), who is measured ([`contender`]), how ([`measure`], [`connections`]), which numbers become
-//! of it ([`parts`]), whether the machine was fit for it ([`machine`]), and what is told of it ([`report`], [`plot`]). The
+//! of it ([`parts`]), whether the machine was fit for it ([`machine`], [`gaps`]), and what is told of it ([`report`], [`plot`]). The
 //! order of measuring is in [`plan`].
 //!
 //! Invariants:
@@ -15,6 +15,7 @@ mod connections;
 mod contender;
 mod control;
 mod endpoints;
+mod gaps;
 mod machine;
 mod measure;
 mod parts;

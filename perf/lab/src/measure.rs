@@ -2,10 +2,11 @@
 
 use crate::bench::{Bench, Family, GENERATOR, OUTSIDE};
 use crate::contender::{Contender, Job, Running};
+use crate::gaps::{WINDOW, Watch, is_whole};
 use crate::machine::{DIRECTOR_CORE, GENERATOR_CORE, Load, Look};
 use sheave_io::lab::Hook;
 use sheave_pktgen::send::{LiveSender, Until, pin};
-use sheave_pktgen::sink::{Latency, Received, VerifyingSink};
+use sheave_pktgen::sink::{Received, VerifyingSink};
 use sheave_pktgen::traffic::Protocol;
 use sheave_pktgen::{Sizes, Stream, Traffic, clock};
 use sheave_testbeds::{Error, Result};
@@ -70,13 +71,10 @@ pub(crate) struct Trial {
     /// Time of the generator's processor for each packet sent, in ns. It is always busy: what it does beside
     /// generating makes this longer.
     pub(crate) generator_ns: f64,
-    pub(crate) latency: Latency,
     pub(crate) judged: u64,
     pub(crate) faulty: u64,
     /// Some of the wrong ones, in words.
     pub(crate) examples: Vec<String>,
-    /// The share of a processor's time that the host took.
-    pub(crate) steal: f64,
     /// Why it does not count.
     pub(crate) unfit: Option<String>,
 }
@@ -264,11 +262,9 @@ fn trial(received: &Received, sent: u64, rates: (f64, f64), load: &Load) -> Tria
         loss: 1.0 - received.packets.min(sent) as f64 / sent.max(1) as f64,
         director_ns: busy * 1e9 / forwarded,
         generator_ns: 1e9 / offered,
-        latency: received.latency,
         judged: received.verdicts.judged,
         faulty: received.verdicts.faulty(),
         examples: received.verdicts.examples.clone(),
-        steal: load.steal,
         unfit: load.unfit(),
     }
 }
@@ -276,24 +272,43 @@ fn trial(received: &Received, sent: u64, rates: (f64, f64), load: &Load) -> Tria
 /// "Zero" loss: two busy virtual processors lose up to 9.5 ms at a time to their host, whatever the code.
 pub(crate) const ZERO_LOSS: f64 = 1e-3;
 
+/// How often something is tried until both processors are there all the while.
+const TRIES: usize = 8;
+
+/// Tries until it goes well, or goes wrong while both processors are there all the while.
+fn fairly(watch: &Watch, mut goes_well: impl FnMut() -> Result<bool>) -> Result<bool> {
+    for _ in 0..TRIES {
+        let begin = clock::monotonic();
+        if goes_well()? {
+            return Ok(true);
+        }
+        if watch.since(begin).is_empty() {
+            break;
+        }
+    }
+    Ok(false)
+}
+
 /// The highest rate without loss, by bisection between 0 and `most`.
-pub(crate) fn throughput(session: &mut Session<'_, '_>, most: f64, steps: u32) -> Result<f64> {
+pub(crate) fn throughput(session: &mut Session<'_, '_>, most: f64, steps: u32, watch: &Watch) -> Result<f64> {
     let (mut good, mut bad) = (0.0, most);
     for _ in 0..steps {
         let rate = f64::midpoint(good, bad);
-        let trial = session.trial(rate)?;
         // A generator that cannot keep the rate has not shown that the director can.
-        let kept = trial.offered > rate * 0.98;
-        if trial.loss <= ZERO_LOSS && kept { good = rate } else { bad = rate }
+        let keeps = fairly(watch, || {
+            let trial = session.trial(rate)?;
+            Ok(trial.loss <= ZERO_LOSS && trial.offered > rate * 0.98)
+        })?;
+        if keeps { good = rate } else { bad = rate }
     }
     Ok(good)
 }
 
 /// The longest burst at the generator's full speed without loss, by doubling.
-pub(crate) fn longest_burst(session: &mut Session<'_, '_>) -> Result<u64> {
+pub(crate) fn longest_burst(session: &mut Session<'_, '_>, watch: &Watch) -> Result<u64> {
     let mut longest = 0;
     for exponent in 5..=16 {
-        if session.burst(1 << exponent)? > ZERO_LOSS {
+        if !fairly(watch, || Ok(session.burst(1 << exponent)? <= ZERO_LOSS))? {
             break;
         }
         longest = 1 << exponent;
@@ -301,19 +316,48 @@ pub(crate) fn longest_burst(session: &mut Session<'_, '_>) -> Result<u64> {
     Ok(longest)
 }
 
-/// How long packets are under way at a rate: windows from which the host took nothing, a number of them at most.
-pub(crate) fn latencies(session: &mut Session<'_, '_>, rate: f64, windows: usize) -> Result<Vec<Latency>> {
-    let mut found = Vec::new();
-    for _ in 0..3 * windows {
-        let trial = session.trial(rate)?;
-        if trial.unfit.is_none() && trial.steal == 0.0 {
-            found.push(trial.latency);
-        }
-        if found.len() == windows {
-            break;
-        }
+/// How long packets were under way at a rate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delays {
+    /// Medians and the like, of packets sent while both processors were there, in µs.
+    pub(crate) p50: f64,
+    pub(crate) p999: f64,
+    /// The same percentile of all packets.
+    pub(crate) all_p999: f64,
+    /// The share of windows that count.
+    pub(crate) whole: f64,
+}
+
+/// Fewer packets say nothing about one in a thousand.
+const FEWEST: usize = 4000;
+
+/// One run at a rate: the delays of packets that were sent in windows from which the host took nothing. `None` when these
+/// were too few.
+pub(crate) fn delays(session: &mut Session<'_, '_>, rate: f64, watch: &Watch) -> Result<Option<Delays>> {
+    session.sink.keep_delays();
+    let begin = clock::monotonic();
+    let trial = session.trial(rate)?;
+    if trial.unfit.is_some() {
+        return Ok(None);
     }
-    Ok(found)
+    let gaps = watch.since(begin);
+    let lead = begin + u64::try_from(LEAD.as_nanos()).unwrap_or(0);
+    let mut windows: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for delay in session.sink.delays().iter().filter(|delay| delay.sent > lead) {
+        windows.entry(delay.sent / WINDOW).or_default().push(delay.time);
+    }
+    let count = windows.len();
+    let mut all: Vec<u64> = windows.values().flatten().copied().collect();
+    windows.retain(|window, _| is_whole(*window, &gaps));
+    let mut good: Vec<u64> = windows.values().flatten().copied().collect();
+    if good.len() < FEWEST {
+        return Ok(None);
+    }
+    all.sort_unstable();
+    good.sort_unstable();
+    let at = |times: &[u64], quantile: f64| times[(times.len() as f64 * quantile) as usize] as f64 / 1000.0;
+    let whole = windows.len() as f64 / count as f64;
+    Ok(Some(Delays { p50: at(&good, 0.5), p999: at(&good, 0.999), all_p999: at(&all, 0.999), whole }))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) fn bars(directory: &Path, name: &str, title: &str, rows: &[Row]) -> R
 fn colour(who: &str) -> RGBColor {
     match who {
         _ if who.starts_with("sheave") => OURS,
-        _ if who.starts_with("bare") => CEILING,
+        _ if who.starts_with("bare") || who.starts_with("nobody") => CEILING,
         _ => PEERS,
     }
 }

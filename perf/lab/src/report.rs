@@ -81,17 +81,19 @@ fn markdown<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// What an earlier run found differently: numbers whose medians are farther apart than the spreads of both.
-pub(crate) fn disagreements(directory: &Path, outcomes: &[Outcome]) -> Vec<String> {
+/// How this run stands to the one before, number by number: medians that are farther apart than the spreads of both
+/// disagree.
+pub(crate) fn agreement(directory: &Path, outcomes: &[Outcome]) -> Vec<String> {
     let text = fs::read_to_string(directory.join("summary.json")).unwrap_or_default();
     let earlier: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-    let of = |id: &str| earlier.iter().find(|o| o["id"] == id);
-    let differs = |o: &Outcome| {
-        let (value, spread) = (of(&o.id)?["value"].as_f64()?, of(&o.id)?["spread"].as_f64()?);
-        let apart = (o.value - value).abs() > o.spread + spread;
-        apart.then(|| format!("{}: {} now, {} in the run before", o.id, short(o.value), short(value)))
+    let stands = |o: &Outcome| {
+        let before = earlier.iter().find(|before| before["id"] == *o.id)?;
+        let (value, spread) = (before["value"].as_f64()?, before["spread"].as_f64()?);
+        let word = if (o.value - value).abs() > o.spread + spread { "differs from" } else { "agrees with" };
+        let now = format!("{} (spread {})", short(o.value), short(o.spread));
+        Some(format!("{} {word} the run before: {now}, {} (spread {})", o.id, short(value), short(spread)))
     };
-    outcomes.iter().filter_map(differs).collect()
+    outcomes.iter().filter_map(stands).collect()
 }
 
 /// Adds a release's line to a table of all releases: a column for each number of the summary.
@@ -174,9 +176,11 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("shv-{}-0-report", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
         sheave_summary::record(&directory, &[outcome("E1", 0.95), outcome("E2", 0.95)]).expect("recorded");
-        let found =
-            disagreements(&directory, &[outcome("E1", 0.965), outcome("E2", 0.98), outcome("E3", 2.0)]);
+        let found = agreement(&directory, &[outcome("E1", 0.965), outcome("E2", 0.98), outcome("E3", 2.0)]);
         fs::remove_dir_all(&directory).expect("removed");
-        assert_eq!(found, ["E2: 0.980 now, 0.950 in the run before"]);
+        let before = "the run before: 0.965 (spread 0.010), 0.950 (spread 0.010)";
+        assert_eq!(found[0], format!("E1 agrees with {before}"));
+        assert_eq!(found[1], format!("E2 differs from {}", before.replace("0.965", "0.980")));
+        assert_eq!(found.len(), 2);
     }
 }

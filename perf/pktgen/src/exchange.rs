@@ -206,7 +206,7 @@ struct Connections<'a> {
 }
 
 impl Client {
-    /// Opens and closes connections as fast as the answers come.
+    /// Opens and closes connections as fast as the answers come, and waits for the last of them.
     ///
     /// # Errors
     /// When there are fewer tuples than connections.
@@ -219,9 +219,14 @@ impl Client {
         let mut all = Connections { client: self, station, stages, next: 0, open: 0, seen: 0, sum };
         let mut burst = Burst::with_capacity(BURST);
         let (start, mut swept) = (clock::now(), Duration::ZERO);
+        let mut done = None;
         loop {
             let now = start.elapsed();
-            if now >= self.time {
+            if done.is_none() && now >= self.time {
+                done = Some(all.so_far(now));
+            }
+            // What is open is brought to its end, so that nothing of it comes to whoever is next.
+            if done.is_some() && (all.open == 0 || now > self.time + PATIENCE) {
                 break;
             }
             let count = all.station.receive(&mut burst);
@@ -229,7 +234,8 @@ impl Client {
                 all.take(frame.bytes(), now);
                 all.station.release(frame);
             }
-            for _ in all.open..self.concurrent {
+            let wanted = if done.is_none() { self.concurrent } else { 0 };
+            for _ in all.open..wanted {
                 all.begin(now);
             }
             all.station.flush();
@@ -242,7 +248,7 @@ impl Client {
                 all.station.wait(Duration::from_millis(1));
             }
         }
-        Ok(all.so_far(start.elapsed()))
+        Ok(done.unwrap_or_default())
     }
 
     fn tuple(&self, number: u32) -> SocketAddrV4 {

@@ -1,6 +1,6 @@
 //! The sink at work: counts everything, judges a sample, until it is told to end.
 
-use crate::verify::{Change, Expect, Verdicts, Verifier};
+use crate::verify::{Change, Delay, Expect, Verdicts, Verifier};
 use crate::{clock, packet::Places, traffic::FLOODED, traffic::Protocol};
 use serde::{Deserialize, Serialize};
 use sheave_io::lab::{self, Counts, Hook, Sampling};
@@ -129,6 +129,17 @@ impl VerifyingSink {
         self.verifier.restart();
         self.base = self.sink.counts()?;
         Ok(())
+    }
+
+    /// Keeps the delay of each judged packet from now on.
+    pub fn keep_delays(&mut self) {
+        self.verifier.keep_delays();
+    }
+
+    /// These delays, of what arrived since the start.
+    #[must_use]
+    pub fn delays(&self) -> &[Delay] {
+        self.verifier.delays()
     }
 
     /// What arrived since then.

@@ -160,6 +160,15 @@ struct Parsed {
 const EXAMPLES: usize = 8;
 const WINDOW: u32 = 64;
 
+/// How long one packet was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delay {
+    /// When it was sent, by the monotonic clock, in ns.
+    pub sent: u64,
+    /// The time until it arrived, in ns.
+    pub time: u64,
+}
+
 /// Judges frames.
 #[derive(Debug)]
 pub struct Verifier {
@@ -167,6 +176,8 @@ pub struct Verifier {
     flows: Vec<Flow>,
     verdicts: Verdicts,
     latency: Histogram<u64>,
+    /// Of each right packet, where that is asked for.
+    delays: Option<Vec<Delay>>,
 }
 
 impl Verifier {
@@ -181,7 +192,7 @@ impl Verifier {
         let verdicts = Verdicts { reals: vec![0; expect.reals.len()], ..Verdicts::default() };
         // From 1 ns to 100 s with 3 digits.
         let latency = Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("right bounds");
-        Verifier { expect, flows, verdicts, latency }
+        Verifier { expect, flows, verdicts, latency, delays: None }
     }
 
     /// Judges a frame that arrived at this time of the monotonic clock, in ns.
@@ -189,7 +200,11 @@ impl Verifier {
         self.verdicts.judged += 1;
         let fault = match parse(&self.expect, frame) {
             Ok(packet) => {
-                self.latency.saturating_record(time.saturating_sub(packet.time));
+                let delay = time.saturating_sub(packet.time);
+                self.latency.saturating_record(delay);
+                if let Some(delays) = &mut self.delays {
+                    delays.push(Delay { sent: packet.time, time: delay });
+                }
                 self.verdicts.reals[packet.real] += 1;
                 self.follow(&packet).map(|()| packet.flow)
             }
@@ -233,9 +248,21 @@ impl Verifier {
         &self.latency
     }
 
-    /// Forgets everything but what is right.
+    /// Keeps the delay of each packet from now on, for [`Verifier::delays`].
+    pub fn keep_delays(&mut self) {
+        self.delays.get_or_insert_default();
+    }
+
+    /// The delays of right packets, in the order of their arrival; none unless they are kept.
+    #[must_use]
+    pub fn delays(&self) -> &[Delay] {
+        self.delays.as_deref().unwrap_or_default()
+    }
+
+    /// Forgets everything but what is right, and what is to be kept.
     pub fn restart(&mut self) {
-        *self = Verifier::new(self.expect.clone());
+        let delays = self.delays.as_ref().map(|_| Vec::new());
+        *self = Verifier { delays, ..Verifier::new(self.expect.clone()) };
     }
 }
 

@@ -28,7 +28,7 @@ fn of(rates: &Rates, who: Contender, number: fn(&Rate) -> f64) -> Vec<f64> {
 
 impl Laboratory<'_> {
     pub(crate) fn connections(&mut self, bench: &Bench) -> Result<()> {
-        let raw = self.clients(bench, RAW, &[SheaveNat, Nft, Haproxy], connections::raw)?;
+        let raw = self.clients(bench, RAW, &[Direct, Bare, SheaveNat, Nft, Haproxy], connections::raw)?;
         let everybody = [Direct, Bare, SheaveNat, Nft, Haproxy, Nginx];
         bench.stations(false)?;
         let kernel = self.clients(bench, KERNEL, &everybody, connections::kernel)?;
@@ -121,6 +121,11 @@ impl Laboratory<'_> {
             self.row(part, who.name(), "rate", "k/s", &runs);
         }
         self.plot(start, &format!("{part}, thousands a second"))?;
+        let bare = of(&rates, Bare, |rate| rate.rate);
+        for who in who.iter().filter(|who| **who != Bare) {
+            let runs = ratios(&of(&rates, *who, |rate| rate.rate), &bare);
+            self.row(part, who.name(), "rate, of bare AF_XDP", "ratio", &runs);
+        }
         Ok(rates)
     }
 }

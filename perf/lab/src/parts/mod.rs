@@ -146,8 +146,8 @@ impl<'c> Laboratory<'c> {
             let file = self.directory.join(name);
             std::fs::write(&file, text).map_err(Error::about(file.display()))?;
         }
-        for difference in report::disagreements(&self.directory, &self.outcomes) {
-            println!("differs from the run before by more than both spreads: {difference}");
+        for line in report::agreement(&self.directory, &self.outcomes) {
+            println!("{line}");
         }
         sheave_summary::record(&self.directory, &self.outcomes).map_err(Error::about("summary.json"))?;
         if self.cli.busy_ok {
