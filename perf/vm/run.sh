@@ -73,7 +73,7 @@ guest() { # bench, kernel, its version
 	cc -O1 -static -o "$root/bin/drive" "$here/drive.c"
 	install -m 755 "$here/init" "$root/init"
 	install -m 755 "$here/../pktgen/kernel/send.sh" "$root/bin/send.sh"
-	for module in veth virtio_pci virtio_net pktgen ip_vs_rr ipip tun; do
+	for module in veth virtio_pci virtio_net pktgen ip_vs_rr ipip tun sch_ingress cls_bpf; do
 		modprobe -d "$2" -S "$3" --show-depends "$module" | awk '/^insmod/{print $2}'
 	done | sort -u | while read -r file; do
 		install -D "$file" "$modules/${file#*/lib/modules/"$3"/}"

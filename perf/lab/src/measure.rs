@@ -355,9 +355,9 @@ pub(crate) fn delays(session: &mut Session<'_, '_>, rate: f64, watch: &Watch) ->
     }
     all.sort_unstable();
     good.sort_unstable();
-    let at = |times: &[u64], quantile: f64| times[(times.len() as f64 * quantile) as usize] as f64 / 1000.0;
+    let at = |times: &[u64], of_thousand: usize| times[times.len() * of_thousand / 1000] as f64 / 1000.0;
     let whole = windows.len() as f64 / count as f64;
-    Ok(Some(Delays { p50: at(&good, 0.5), p999: at(&good, 0.999), all_p999: at(&all, 0.999), whole }))
+    Ok(Some(Delays { p50: at(&good, 500), p999: at(&good, 999), all_p999: at(&all, 999), whole }))
 }
 
 #[cfg(test)]
