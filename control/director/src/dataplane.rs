@@ -4,7 +4,7 @@
 //! What cannot be told to a worker at once waits in an outbox; nothing here waits for a worker but the end.
 
 use sheave_frame::PoolId;
-use sheave_io::{FrameSize, PassPath, PortSet, Umem};
+use sheave_io::{PassPath, PortSet, Umem};
 use sheave_pipeline::side::SideRecords;
 use sheave_pipeline::tables::Tables;
 use sheave_pipeline::{Pipeline, Punt, Resolve, Settings, Shared, Snapshot, counters};
@@ -97,7 +97,7 @@ impl Dataplane {
         })
         .map_err(named("connection table: its memory cannot be had: lower max-connections"))?;
         let workers = u8::try_from(setup.cores.len()).map_err(io::Error::other)?;
-        let umem = Umem::new(FRAMES, workers, FrameSize::B4096).map_err(named("frame memory"))?;
+        let umem = Umem::new(FRAMES, workers).map_err(named("frame memory"))?;
         let wide =
             region.wide().ok_or_else(|| io::Error::other("connection table: not as it was asked for"))?;
         let tables = Tables { narrow: region.narrow(), wide };

@@ -42,4 +42,4 @@ pub use steering::{
     SteeringError, SteeringSets, Transport,
 };
 pub use tap::{Copied, PcapTap, TapHandle, Way};
-pub use umem::{FrameSize, Umem};
+pub use umem::Umem;

@@ -9,7 +9,7 @@
 //! descriptor that the kernel refuses never comes back by a ring; its frame stays held until the socket is closed.
 
 use crate::ring::Descriptor;
-use crate::umem::{Holder, Role, Umem};
+use crate::umem::{Holder, Role, Umem, frame_of};
 use crate::xsk::{FILL_ENTRIES, Rings};
 use sheave_frame::{Burst, Frame, FramePool, PortId, PortStats};
 
@@ -90,7 +90,7 @@ impl Queue {
             let Some(frame) = pool.alloc() else { break };
             match self.umem.lend(frame, self.holder, Role::Fill) {
                 Ok(address) => {
-                    let pushed = self.rings.fill.push(address & !(self.umem.frame_size().bytes() as u64 - 1));
+                    let pushed = self.rings.fill.push(frame_of(address));
                     debug_assert!(pushed, "there was room for {missing}");
                     given += 1;
                 }
@@ -240,7 +240,6 @@ mod tests {
     use super::*;
     use crate::mem::retire;
     use crate::ring::{Consumer, Producer, testing};
-    use crate::umem::FrameSize;
     use proptest::prelude::*;
     use sheave_frame::PoolId;
 
@@ -257,7 +256,7 @@ mod tests {
         fn receive(&mut self, len: u32) -> bool {
             let Some(address) = self.fill.pop() else { return false };
             self.fill.release();
-            let pushed = self.rx.push(Descriptor { address: address + 256, len, options: 0 });
+            let pushed = self.rx.push(Descriptor { address: address | 256 << 48, len, options: 0 });
             self.rx.commit();
             pushed
         }
@@ -272,7 +271,7 @@ mod tests {
     }
 
     fn setup(fill_limit: u32) -> (Queue, Kernel, FramePool, FramePool) {
-        let umem = Umem::new(64, 2, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(64, 2).expect("memory");
         let pool = umem.take_pool(PoolId(0), 64).expect("first");
         let other = umem.take_pool(PoolId(1), 64).expect("second");
         let (kernel_rx, rx) = testing::pair(64, 0);
@@ -299,7 +298,7 @@ mod tests {
         burst.push(frame).expect("room");
         assert_eq!(queue.send(&mut burst), 1);
         let sent = kernel.complete().expect("sent");
-        assert_eq!((sent.address % 2048, sent.len), (236, 80));
+        assert_eq!((sent.address >> 48, sent.len), (236, 80));
         assert_eq!((queue.in_flight(), queue.reap(&mut pool), queue.in_flight()), (1, 1, 0));
         assert_eq!(pool.free() + queue.held(), 64);
         // SAFETY: no kernel in this test.

@@ -1,9 +1,14 @@
 //! The frame memory of the process, and the one place where addresses from the kernel become frames again.
 //!
 //! ```text
-//!   UMEM   | pool 0: frame 0, 1, ... n-1 | pool 1: frame n ... | ...        address = frame id * frame size + start
+//!   UMEM   | pool 0: frame 0, 1, ... n-1 | pool 1: frame n ... | ...        a page each
 //!   ledger | word | word | ...                                              who holds the frame, whose it is
 //! ```
+//!
+//! Each frame begins some cache lines further into its page than the one before ([`place`]): were all at the same place of
+//! their pages, the first lines of all packets of a burst would have to share the few places that the first cache has
+//! for that address. The kernel calls such memory unaligned; addresses on the rings then say where the frame begins, and
+//! in the upper 16 bits where in it the packet does.
 //!
 //! Invariants:
 //! - The memory is never unmapped, so a frame may be `&'static mut`.
@@ -20,23 +25,28 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of one frame. The kernel wants a power of two, and no more than a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameSize {
-    /// 2048 bytes: packets up to 1792 bytes, enough for an MTU of 1500.
-    B2048,
-    /// 4096 bytes: packets up to 3840 bytes.
-    B4096,
+/// Bytes of one frame: packets up to 2816 bytes behind the headroom, enough for an MTU of 1500 and all that comes around.
+pub(crate) const FRAME_BYTES: usize = 3072;
+/// No frame crosses a page: nothing says that the next one lies behind it for a device as well.
+const PAGE: usize = 4096;
+const LINE: usize = 64;
+/// Different beginnings of frames in their pages.
+const STAGGER: usize = (PAGE - FRAME_BYTES) / LINE;
+/// Where an address has the place of the packet in its frame (`XSK_UNALIGNED_BUF_OFFSET_SHIFT`).
+const START_AT: u32 = 48;
+
+/// Where a frame begins in the memory.
+///
+/// PERF: `make perf-quick`. See the head of this file.
+#[inline(always)]
+const fn place(frame: usize) -> usize {
+    frame * PAGE + frame % STAGGER * LINE
 }
 
-impl FrameSize {
-    /// The size in bytes.
-    pub const fn bytes(self) -> usize {
-        match self {
-            FrameSize::B2048 => 2048,
-            FrameSize::B4096 => 4096,
-        }
-    }
+/// The address of a frame, of one of a packet in it.
+#[inline(always)]
+pub(crate) const fn frame_of(address: u64) -> u64 {
+    address & ((1 << START_AT) - 1)
 }
 
 /// What a socket borrowed a frame for.
@@ -83,7 +93,6 @@ struct Region {
     start: NonNull<u8>,
     ledger: Box<[AtomicU32]>,
     frames_per_pool: u32,
-    frame_size: FrameSize,
     huge: bool,
     /// Pools not taken yet.
     free_pools: Mutex<Vec<bool>>,
@@ -103,13 +112,13 @@ impl Umem {
     ///
     /// # Errors
     /// When nothing is asked for, when it is more than 4 GiB, or when there is not that much memory.
-    pub fn new(frames_per_pool: u32, pools: u8, frame_size: FrameSize) -> io::Result<Umem> {
+    pub fn new(frames_per_pool: u32, pools: u8) -> io::Result<Umem> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
         let frames = frames_per_pool
             .checked_mul(u32::from(pools))
             .filter(|frames| *frames > 0 && *frames <= 1 << 20)
             .ok_or_else(|| invalid("UMEM: between 1 and 1048576 frames are possible"))?;
-        let bytes = frames as usize * frame_size.bytes();
+        let bytes = frames as usize * PAGE;
         let rounded = bytes.next_multiple_of(HUGE_PAGE);
         let (mapping, huge) = match Mapping::huge(rounded) {
             Ok(mapping) => (mapping, true),
@@ -131,7 +140,6 @@ impl Umem {
             start,
             ledger: (0..frames).map(|_| AtomicU32::new(0)).collect(),
             frames_per_pool,
-            frame_size,
             huge,
             free_pools: Mutex::new(vec![true; usize::from(pools)]),
             sockets: AtomicU32::new(1),
@@ -178,7 +186,6 @@ impl Umem {
 
     /// Whether the frames of a pool that is all there are those of this memory.
     fn owns(&self, pool: &mut FramePool) -> bool {
-        let size = self.region.frame_size.bytes();
         let mut frames = Vec::with_capacity(pool.total());
         while let Some(frame) = pool.alloc() {
             frames.push(frame);
@@ -187,10 +194,10 @@ impl Umem {
         for frame in frames.into_iter().rev() {
             let headroom = frame.start();
             let id = frame.id().0;
-            let place = self.region.start.as_ptr().wrapping_add(id as usize * size + headroom);
+            let place = self.region.start.as_ptr().wrapping_add(place(id as usize) + headroom);
             owns &= id / self.region.frames_per_pool == u32::from(pool.id().0)
                 && frame.bytes().as_ptr() == place.cast_const()
-                && frame.capacity() == size;
+                && frame.capacity() == FRAME_BYTES;
             pool.release(frame);
         }
         owns
@@ -199,11 +206,6 @@ impl Umem {
     /// Frames in all pools together.
     pub fn frames(&self) -> usize {
         self.region.ledger.len()
-    }
-
-    /// Bytes of one frame.
-    pub fn frame_size(&self) -> FrameSize {
-        self.region.frame_size
     }
 
     /// Whether it stands on reserved huge pages.
@@ -216,7 +218,7 @@ impl Umem {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.frames() * self.region.frame_size.bytes()
+        self.frames() * PAGE
     }
 
     pub(crate) fn anchors(&self) -> std::sync::MutexGuard<'_, Vec<crate::xsk::Anchor>> {
@@ -236,22 +238,22 @@ impl Umem {
     /// Gives the frame back when it does not lie in this memory.
     #[inline]
     pub(crate) fn lend(&self, frame: Frame, holder: Holder, role: Role) -> Result<u64, Frame> {
-        let size = self.region.frame_size.bytes();
         let (id, start) = (frame.id().0 as usize, frame.start());
         if id >= self.region.ledger.len() {
             return Err(frame);
         }
         let (buffer, frame_id, home) = frame.into_parts();
         // The bounds make the place of the frame the only place that it can have.
-        let place = self.region.start.as_ptr().wrapping_add(id * size);
-        if buffer.as_ptr() != place.cast_const() || buffer.len() != size {
+        let place = place(id);
+        let first = self.region.start.as_ptr().wrapping_add(place);
+        if buffer.as_ptr() != first.cast_const() || buffer.len() != FRAME_BYTES {
             return Err(Frame::new(buffer, frame_id, home));
         }
         let word = &self.region.ledger[id];
         // ORDERING: whoever holds a frame is the only one to write its word, and a frame changes hands between threads
         // only over channels that synchronise.
         word.store(holder.word(role, PoolId((word.load(Ordering::Relaxed) & 0xff) as u8)), Ordering::Relaxed);
-        Ok((id * size + start) as u64)
+        Ok(place as u64 | (start as u64) << START_AT)
     }
 
     /// Makes a frame of an address that the kernel gave back; `len` is the length of its packet.
@@ -267,11 +269,10 @@ impl Umem {
         holder: Holder,
         role: Role,
     ) -> Result<Frame, NotLent> {
-        let size = self.region.frame_size.bytes();
-        let address = usize::try_from(address).map_err(|_| NotLent)?;
-        // The size is a power of two, and known as one of two constants.
-        let (index, start) = (address >> size.trailing_zeros(), address & (size - 1));
-        let word = self.region.ledger.get(index).ok_or(NotLent)?;
+        let first = usize::try_from(frame_of(address)).map_err(|_| NotLent)?;
+        let start = (address >> START_AT) as usize;
+        let index = first / PAGE;
+        let word = self.region.ledger.get(index).filter(|_| first == place(index)).ok_or(NotLent)?;
         // ORDERING: as in `lend`.
         let found = word.load(Ordering::Relaxed);
         let home = PoolId((found & 0xff) as u8);
@@ -314,11 +315,11 @@ impl Region {
     /// # Safety
     /// `frame` is below the number of frames, and nobody else refers to its bytes.
     unsafe fn buffer(&self, frame: u32) -> &'static mut [u8] {
-        let size = self.frame_size.bytes();
         // SAFETY: the caller gives a frame of this region, so the offset lies within the mapping.
-        let start = unsafe { self.start.add(frame as usize * size) };
-        // SAFETY: `size` initialised bytes lie there for ever, and the caller vouches for exclusiveness.
-        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), size) }
+        let start = unsafe { self.start.add(place(frame as usize)) };
+        // SAFETY: so many initialised bytes lie there for ever, within the frame's page and so apart from those of
+        // others, and the caller vouches for exclusiveness.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), FRAME_BYTES) }
     }
 }
 
@@ -336,7 +337,7 @@ mod tests {
     }
 
     fn umem() -> (Umem, FramePool, FramePool) {
-        let umem = Umem::new(8, 2, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(8, 2).expect("memory");
         let pools =
             (umem.take_pool(PoolId(0), 8).expect("first"), umem.take_pool(PoolId(1), 8).expect("second"));
         (umem, pools.0, pools.1)
@@ -347,11 +348,11 @@ mod tests {
         let (umem, mut pool, mut second) = umem();
         assert!(umem.take_pool(PoolId(0), 8).is_none());
         assert!(umem.take_pool(PoolId(2), 8).is_none());
-        assert_eq!((pool.total(), second.total(), umem.frames(), umem.bytes()), (8, 8, 16, 32768));
+        assert_eq!((pool.total(), second.total(), umem.frames(), umem.bytes()), (8, 8, 16, 65536));
         let frame = second.alloc().expect("free");
         assert_eq!((frame.id(), frame.home()), (FrameId(8), PoolId(1)));
         let address = umem.lend(frame, Holder::test(1), Role::Send).expect("ours");
-        assert_eq!(address, 8 * 2048 + 256);
+        assert_eq!(address, 8 * 4096 + 8 * 64 + (256 << 48));
         second.release(umem.reclaim(address, 0, Holder::test(1), Role::Send).expect("lent"));
         assert_eq!(second.free(), 8);
         let frame = pool.alloc().expect("free");
@@ -367,17 +368,19 @@ mod tests {
         let (me, other) = (Holder::test(3), Holder::test(4));
         let address = umem.lend(pool.alloc().expect("free"), me, Role::Fill).expect("ours");
         for (address, holder, role) in [
-            (address + 2048, me, Role::Fill),
+            (address + 4096 + 64, me, Role::Fill),
+            (address + 64, me, Role::Fill),
+            (address + 1, me, Role::Fill),
             (address, other, Role::Fill),
             (address, me, Role::Send),
-            (16 * 2048, me, Role::Fill),
+            (place(16) as u64, me, Role::Fill),
             (u64::MAX, me, Role::Fill),
         ] {
             assert_eq!(umem.reclaim(address, 60, holder, role).unwrap_err(), NotLent);
         }
-        let frame = umem.reclaim(address + 40, 60, me, Role::Fill).expect("lent");
+        let frame = umem.reclaim(address + (40 << 48), 60, me, Role::Fill).expect("lent");
         assert_eq!((frame.start(), frame.len()), (296, 60));
-        assert_eq!(umem.reclaim(address + 40, 60, me, Role::Fill).unwrap_err(), NotLent);
+        assert_eq!(umem.reclaim(address + (40 << 48), 60, me, Role::Fill).unwrap_err(), NotLent);
         pool.release(frame);
         end(umem, [pool, second]);
     }
@@ -386,7 +389,7 @@ mod tests {
     fn a_packet_beyond_its_frame_comes_back_empty() {
         let (umem, mut pool, second) = umem();
         let address = umem.lend(pool.alloc().expect("free"), Holder::test(1), Role::Fill).expect("ours");
-        let frame = umem.reclaim(address, 2000, Holder::test(1), Role::Fill).expect("lent");
+        let frame = umem.reclaim(address, 2817, Holder::test(1), Role::Fill).expect("lent");
         assert_eq!(frame.len(), 0);
         pool.release(frame);
         end(umem, [pool, second]);
@@ -395,7 +398,7 @@ mod tests {
     #[test]
     fn a_frame_of_other_memory_is_not_lent() {
         let (umem, pool, second) = umem();
-        let stray = Frame::new(Box::leak(vec![0; 2048].into_boxed_slice()), FrameId(3), PoolId(0));
+        let stray = Frame::new(Box::leak(vec![0; FRAME_BYTES].into_boxed_slice()), FrameId(3), PoolId(0));
         let stray = umem.lend(stray, Holder::test(1), Role::Send).unwrap_err();
         let _ = stray.into_parts();
         end(umem, [pool, second]);
@@ -403,9 +406,9 @@ mod tests {
 
     #[test]
     fn more_than_can_be_numbered_is_refused() {
-        assert!(Umem::new(0, 1, FrameSize::B2048).is_err());
-        assert!(Umem::new(u32::MAX, 2, FrameSize::B2048).is_err());
-        assert!(Umem::new((1 << 20) + 1, 1, FrameSize::B2048).is_err());
+        assert!(Umem::new(0, 1).is_err());
+        assert!(Umem::new(u32::MAX, 2).is_err());
+        assert!(Umem::new((1 << 20) + 1, 1).is_err());
     }
 
     proptest! {
@@ -426,8 +429,10 @@ mod tests {
                         pool.release(umem.reclaim(address, 0, holder, role).expect("lent"));
                     }
                     2 => {
-                        let address = u64::from(any);
-                        let known = lent.iter().position(|l| l.0 / 2048 == address / 2048 && l.1 == holder && l.2 == role);
+                        let address = if any & 2 == 0 { place(usize::from(any / 4)) as u64 } else { u64::from(any) };
+                        let known = lent
+                            .iter()
+                            .position(|l| frame_of(l.0) == frame_of(address) && l.1 == holder && l.2 == role);
                         match (umem.reclaim(address, 0, holder, role), known) {
                             (Ok(frame), Some(at)) => { lent.swap_remove(at); pool.release(frame); }
                             (Err(NotLent), None) => {}

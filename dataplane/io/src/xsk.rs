@@ -9,7 +9,7 @@
 
 use crate::mapping::Mapping;
 use crate::ring::{self, Consumer, Descriptor, Layout, Producer};
-use crate::umem::Umem;
+use crate::umem::{FRAME_BYTES, Umem};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -91,8 +91,7 @@ pub(crate) fn open(umem: Umem, target: Target) -> io::Result<(Socket, Rings)> {
 fn open_with(umem: Umem, target: Target, lender: Option<RawFd>) -> io::Result<(Socket, Rings)> {
     let fd = new_socket()?;
     if lender.is_none() {
-        let (start, size) = (umem.start().as_ptr() as u64, umem.frame_size().bytes());
-        register(fd.as_fd(), start, umem.bytes() as u64, size)?;
+        register(fd.as_fd(), umem.start().as_ptr() as u64, umem.bytes() as u64)?;
     }
     for (ring, entries) in [
         (libc::XDP_UMEM_FILL_RING, FILL_ENTRIES),
@@ -118,7 +117,7 @@ pub(crate) fn is_free(ifindex: u32, queue: u32) -> bool {
     let ask = || {
         let memory = Mapping::anonymous(PAGE)?;
         let fd = new_socket()?;
-        register(fd.as_fd(), memory.start().as_ptr() as u64, PAGE as u64, PAGE)?;
+        register(fd.as_fd(), memory.start().as_ptr() as u64, PAGE as u64)?;
         for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING] {
             set_option(fd.as_fd(), libc::SOL_XDP, ring, &64u32)?;
         }
@@ -144,14 +143,15 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn register(fd: BorrowedFd<'_>, start: u64, bytes: u64, frame_size: usize) -> io::Result<()> {
+fn register(fd: BorrowedFd<'_>, start: u64, bytes: u64) -> io::Result<()> {
     let registration = libc::xdp_umem_reg {
         addr: start,
         len: bytes,
-        chunk_size: u32::try_from(frame_size).map_err(io::Error::other)?,
+        chunk_size: u32::try_from(FRAME_BYTES).map_err(io::Error::other)?,
         // The kernel's own XDP_PACKET_HEADROOM comes on top, which is the headroom of our frames.
         headroom: 0,
-        flags: 0,
+        // Frames begin where we say.
+        flags: libc::XDP_UMEM_UNALIGNED_CHUNK_FLAG,
         tx_metadata_len: 0,
     };
     set_option(fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)

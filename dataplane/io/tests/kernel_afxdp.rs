@@ -5,13 +5,13 @@ mod common;
 use common::{CLIENT, NetNs, RawSocket, VIP, close, ip, open, receive, run, serve, udp, veth, wait_until};
 use sheave_frame::{Burst, Caps, Mode, PoolId, Port, PortId};
 use sheave_io::{
-    AfXdpConfig, AfXdpPort, Endpoint, FrameSize, ModeWish, PortSet, Steering, SteeringSets, Transport, Umem,
-    XdpMode, retire,
+    AfXdpConfig, AfXdpPort, Endpoint, ModeWish, PortSet, Steering, SteeringSets, Transport, Umem, XdpMode,
+    retire,
 };
 use std::process::{Command, Stdio};
 
 fn umem(pools: u8) -> Umem {
-    Umem::new(512, pools, FrameSize::B2048).expect("memory")
+    Umem::new(512, pools).expect("memory")
 }
 
 fn steering() -> Steering {
@@ -71,7 +71,7 @@ fn a_frame_is_forwarded_without_a_copy_and_grows_to_the_front() {
 fn one_flush_sends_a_whole_ring_and_frames_of_other_pools_are_set_aside() {
     NetNs::new().run(|| {
         veth("a0", "a1");
-        let umem = Umem::new(2048, 2, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(2048, 2).expect("memory");
         let mut steering = steering();
         let mut pool = umem.take_pool(PoolId(0), 2048).expect("a pool");
         let mut other = umem.take_pool(PoolId(1), 2048).expect("a pool");

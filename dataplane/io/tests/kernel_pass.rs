@@ -8,8 +8,7 @@ use common::{CLIENT, NetNs, OWN, RawSocket, VIP, close, ip, receive, run, serve,
 use sheave_frame::{Burst, PoolId, Port, PortId};
 use sheave_io::Transport::Tcp;
 use sheave_io::{
-    Endpoint, FrameSize, ModeWish, PassDevice, PassPath, Passed, PortSet, Steering, SteeringCounters,
-    SteeringSets, Umem,
+    Endpoint, ModeWish, PassDevice, PassPath, Passed, PortSet, Steering, SteeringCounters, SteeringSets, Umem,
 };
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -92,7 +91,7 @@ fn a_connection_by_way_of_the_worker(wish: ModeWish) {
 
 /// A worker that passes all that it receives, until it is told to stop.
 fn pass_everything(wish: ModeWish, ready: &AtomicBool, stop: &AtomicBool) -> (SteeringCounters, u64) {
-    let umem = Umem::new(1024, 1, FrameSize::B2048).expect("memory");
+    let umem = Umem::new(1024, 1).expect("memory");
     let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
     let mut steering = Steering::load().expect("loaded");
     let mut served = serve(&mut steering, umem, "d0", PortId(2), wish);
@@ -142,7 +141,7 @@ fn a_tcp_connection_works_by_way_of_the_worker_generically() {
 fn a_passed_frame_is_seen_as_it_came_also_on_an_interface_that_came_back() {
     NetNs::new().run(|| {
         veth("a0", "a1");
-        let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(256, 1).expect("memory");
         let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
         let mut steering = steering();
         let target = sheave_io::ifindex("a0").expect("there");
@@ -199,7 +198,7 @@ fn a_way_that_is_closed_takes_nothing() {
 fn whatever_is_passed_arrives_once(wish: ModeWish) {
     NetNs::new().run(|| {
         veth("a0", "a1");
-        let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(256, 1).expect("memory");
         let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
         let mut steering = Steering::load().expect("loaded");
         let mut served = serve(&mut steering, umem, "a0", PortId(0), wish);

@@ -8,7 +8,7 @@ use common::packets::*;
 use common::{CLIENT, NetNs, RawSocket, VIP, close, receive, serve, syn, veth, wait_until};
 use sheave_frame::{Burst, FramePool, PoolId, Port, PortId};
 use sheave_io::Transport::Tcp;
-use sheave_io::{AfXdpConfig, AfXdpPort, Endpoint, FrameSize, ModeWish, Steering, SteeringSets, Umem};
+use sheave_io::{AfXdpConfig, AfXdpPort, Endpoint, ModeWish, Steering, SteeringSets, Umem};
 
 const OTHER: [u8; 4] = [198, 18, 0, 77];
 
@@ -64,7 +64,7 @@ fn theirs() -> Vec<(&'static str, Vec<u8>)> {
 fn takes_exactly_what_is_ours(wish: ModeWish) {
     NetNs::new().run(|| {
         veth("a0", "a1");
-        let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(256, 1).expect("memory");
         let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
         let mut steering = Steering::load().expect("loaded");
         let mut served = serve(&mut steering, umem, "a0", PortId(0), wish);
@@ -133,7 +133,7 @@ fn sets_follow_what_is_applied() {
 fn what_has_no_socket_is_the_kernels() {
     NetNs::new().run(|| {
         veth("a0", "a1");
-        let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(256, 1).expect("memory");
         let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
         let mut steering = Steering::load().expect("loaded");
         let mut served = serve(&mut steering, umem, "a0", PortId(0), ModeWish::Auto);
@@ -190,7 +190,7 @@ fn an_interface_of_another_program_is_left_alone_and_says_why() {
 #[test]
 fn any_queue_of_any_interface_may_have_any_worker() {
     NetNs::new().run(|| {
-        let umem = Umem::new(256, 2, FrameSize::B2048).expect("memory");
+        let umem = Umem::new(256, 2).expect("memory");
         let mut pools = [0, 1].map(|id| umem.take_pool(PoolId(id), 0).expect("a pool"));
         let mut steering = Steering::load().expect("loaded");
         let mut workers: [Vec<AfXdpPort>; 2] = [Vec::new(), Vec::new()];

@@ -5,7 +5,7 @@ use crate::send::pin;
 use crate::station::{open, with_faults};
 use crate::traffic::Mac;
 use sheave_frame::{BURST, Burst, FramePool, PoolId, Port};
-use sheave_io::{FaultRates, FrameSize, PortSet, Umem};
+use sheave_io::{FaultRates, PortSet, Umem};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub fn forward(
     stop: &AtomicBool,
     ready: impl FnOnce(),
 ) -> io::Result<u64> {
-    let umem = Umem::new(FRAMES, 1, FrameSize::B2048)?;
+    let umem = Umem::new(FRAMES, 1)?;
     let mut pool = umem.take_pool(PoolId(0), 0).ok_or_else(|| io::Error::other("pool: taken already"))?;
     let (first, first_take) = open(umem, (&ways[0].from, 0), 0, true)?;
     let (second, second_take) = open(umem, (&ways[1].from, 0), 1, true)?;

@@ -2,9 +2,7 @@
 
 use sheave_frame::{BURST, Burst, Frame, FramePool, PoolId, Port, PortId};
 use sheave_io::lab::TakeAll;
-use sheave_io::{
-    AfXdpConfig, AfXdpPort, FaultInjector, FaultRates, FrameSize, ModeWish, PortSet, Umem, XdpMode,
-};
+use sheave_io::{AfXdpConfig, AfXdpPort, FaultInjector, FaultRates, ModeWish, PortSet, Umem, XdpMode};
 use std::io;
 use std::time::Duration;
 
@@ -73,7 +71,7 @@ impl Station {
     /// # Errors
     /// Likewise, or when there is no such queue.
     pub fn on(interface: &str, queue: u32, receives: bool) -> io::Result<Station> {
-        let umem = Umem::new(FRAMES, 1, FrameSize::B2048)?;
+        let umem = Umem::new(FRAMES, 1)?;
         let pool = umem.take_pool(PoolId(0), 0).ok_or_else(|| io::Error::other("pool: taken already"))?;
         let (port, take) = open(umem, (interface, queue), 0, receives)?;
         let mut set = PortSet::new()?;

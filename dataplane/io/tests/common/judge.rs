@@ -7,7 +7,7 @@ use super::{NetNs, close, run, serve};
 use aya::programs::{ProgramFd, loaded_programs};
 use sheave_frame::{PoolId, PortId};
 use sheave_io::Transport::{Tcp, Udp};
-use sheave_io::{Encapsulation, Endpoint, FrameSize, ModeWish, Steering, SteeringSets, Umem};
+use sheave_io::{Encapsulation, Endpoint, ModeWish, Steering, SteeringSets, Umem};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -31,7 +31,7 @@ impl Judge<'_> {
     /// Judges in a namespace.
     pub(crate) fn sit(f: impl FnOnce(&mut Judge<'_>) + Send) {
         NetNs::new().run(|| {
-            let umem = Umem::new(256, 1, FrameSize::B2048).expect("memory");
+            let umem = Umem::new(256, 1).expect("memory");
             let mut pool = umem.take_pool(PoolId(0), 0).expect("a pool");
             let mut steering = Steering::load().expect("loaded");
             let served = serve(&mut steering, umem, "lo", PortId(0), ModeWish::Generic);
