@@ -29,6 +29,13 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// What is left of a frame that was moved away: no memory, no packet.
+    #[inline(always)]
+    pub(crate) fn hollow() -> Frame {
+        let (id, none) = (FrameId(u32::MAX), PortId::NONE);
+        Frame { buf: &mut [], id, start: 0, len: 0, ingress: none, egress: none, home: PoolId(0) }
+    }
+
     /// A frame over `buf` with an empty packet at [`HEADROOM`].
     ///
     /// # Panics
@@ -53,22 +60,21 @@ impl Frame {
         &mut self.buf[start..start + usize::from(self.len)]
     }
 
-    /// The first `N` bytes of the packet; `None` if it is shorter.
+    /// The `N` bytes from the packet's start on, however many of them are the packet's: what is behind its end is anything. `None`
+    /// if the buffer ends before.
+    ///
+    /// PERF: `instructions/*`. One comparison. Whoever reads headers compares the lengths that they tell with the packet's anyway.
     #[inline(always)]
-    pub fn head<const N: usize>(&self) -> Option<&[u8; N]> {
-        if usize::from(self.len) < N {
-            return None;
-        }
-        self.buf.get(usize::from(self.start)..)?.first_chunk()
+    pub fn window<const N: usize>(&self) -> Option<&[u8; N]> {
+        let start = usize::from(self.start);
+        self.buf.get(start..start + N)?.first_chunk()
     }
 
     /// The same, writable.
     #[inline(always)]
-    pub fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        if usize::from(self.len) < N {
-            return None;
-        }
-        self.buf.get_mut(usize::from(self.start)..)?.first_chunk_mut()
+    pub fn window_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let start = usize::from(self.start);
+        self.buf.get_mut(start..start + N)?.first_chunk_mut()
     }
 
     /// Length of the packet in bytes.

@@ -28,7 +28,7 @@ use crate::tables::Place;
 use crate::tcp_state::TcpState;
 use crate::time::{Seconds, Tick};
 use sheave_proto::wire::flow::Proto;
-use sheave_table::{Handle, Payload, RecordId};
+use sheave_table::{Handle, Pattern, Payload, RecordId};
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,47 +269,43 @@ impl From<Payload> for Reply {
     }
 }
 
-/// What the payload of an in-entry looks like when a packet changes nothing in it: its connection is established,
-/// goes to the destination that it names, and was used in this second already.
+/// What an in-entry looks like when a packet changes nothing in it: its connection is established, goes to the destination that
+/// it names, and was used in this second already.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Steady {
-    mask: u64,
-    want: u64,
-}
+pub(crate) struct Steady;
 
 impl Steady {
     const COMMON: u64 =
         0xffff | (0xf << STATE_AT) | ((Flags::SIDE.0 as u64 | Flags::DETACHED.0 as u64) << FLAGS_AT);
+    const ASSURED: u64 = (Flags::ASSURED.0 as u64) << FLAGS_AT;
+    const REPLIED: u64 = (Flags::REPLIED.0 as u64) << FLAGS_AT;
+    const NO_OUTPUT: u64 = (Flags::NO_OUTPUT.0 as u64) << FLAGS_AT;
 
-    /// Nothing looks like that.
-    pub(crate) const NEVER: Steady = Steady { mask: 0, want: 1 };
-
-    /// For a packet of a client that has none of the flags that change a state.
+    /// The bits that tell, and what they are.
     #[inline(always)]
-    pub(crate) fn from_client(proto: Proto, now: Tick) -> Steady {
+    fn bits(proto: Proto, now: Tick) -> (u64, u64) {
         let tick = u64::from(now.0);
         match proto {
-            Proto::Udp => Steady { mask: Steady::COMMON, want: tick | (State::UDP_CODE << STATE_AT) },
+            Proto::Udp => (Steady::COMMON, tick | (State::UDP_CODE << STATE_AT)),
             Proto::Tcp => {
-                let assured = u64::from(Flags::ASSURED.0) << FLAGS_AT;
                 let established = (TcpState::Established as u64) << STATE_AT;
-                Steady { mask: Steady::COMMON | assured, want: tick | established | assured }
+                (Steady::COMMON | Steady::ASSURED, tick | established | Steady::ASSURED)
             }
         }
     }
 
-    /// For a packet of a real server, likewise.
+    /// For a packet of a client that has none of the flags that change a state.
     #[inline(always)]
-    pub(crate) fn from_real(proto: Proto, now: Tick) -> Steady {
-        let Steady { mask, want } = Steady::from_client(proto, now);
-        let replied = u64::from(Flags::REPLIED.0) << FLAGS_AT;
-        Steady { mask: mask | replied | (u64::from(Flags::NO_OUTPUT.0) << FLAGS_AT), want: want | replied }
+    pub(crate) fn from_client(proto: Proto, now: Tick) -> Pattern {
+        let (mask, want) = Steady::bits(proto, now);
+        Pattern::new(mask, want)
     }
 
-    /// Whether a payload looks like that.
+    /// For a packet of a real server, likewise.
     #[inline(always)]
-    pub(crate) fn holds(self, payload: Payload) -> bool {
-        payload.bits() & self.mask == self.want
+    pub(crate) fn from_real(proto: Proto, now: Tick) -> Pattern {
+        let (mask, want) = Steady::bits(proto, now);
+        Pattern::new(mask | Steady::REPLIED | Steady::NO_OUTPUT, want | Steady::REPLIED)
     }
 
     /// The destination that such a payload names.
@@ -324,6 +320,12 @@ impl Steady {
     #[expect(clippy::cast_possible_truncation, reason = "cut out of the word")]
     pub(crate) const fn generation(payload: Payload) -> Generation {
         Generation((payload.bits() >> GENERATION_AT) as u8)
+    }
+
+    /// The in-entry that the payload of an out-entry names, if that is in the same table: for fetching it ahead.
+    #[inline(always)]
+    pub(crate) fn named(payload: Payload) -> Handle {
+        Reply::from(payload).of.handle()
     }
 
     /// The in-entry that the payload of an out-entry names, if that is a wide one.

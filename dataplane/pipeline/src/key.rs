@@ -58,7 +58,7 @@ impl Key {
     /// The key of packets from an IPv4 client to a listen with one port.
     #[inline]
     pub fn narrow_in(addr: Ipv4Addr, port: u16, listen: ListenId) -> Key {
-        Key::Narrow(Key::narrow_in_words(addr, port, listen))
+        Key::Narrow([Key::of_client(narrow(addr, port), listen)])
     }
 
     /// The key of packets from a real server's one port to an IPv4 client.
@@ -67,16 +67,24 @@ impl Key {
         Key::Narrow(Key::narrow_out_words(addr, port, real))
     }
 
-    /// The words of [`Key::narrow_in`].
+    /// The word of [`Key::narrow_in`], for a client whose address and port are where the key has them.
     #[inline(always)]
-    pub(crate) fn narrow_in_words(addr: Ipv4Addr, port: u16, listen: ListenId) -> [u64; 1] {
-        [narrow(addr, port) | (u64::from(listen.0) & ID_MASK)]
+    pub(crate) const fn of_client(client: u64, listen: ListenId) -> u64 {
+        debug_assert!(listen.0 as u64 <= ID_MASK);
+        client | listen.0 as u64
+    }
+
+    /// The word of [`Key::narrow_out`], likewise.
+    #[inline(always)]
+    pub(crate) const fn of_reply(client: u64, real: RealId) -> u64 {
+        debug_assert!(real.0 as u64 <= ID_MASK);
+        client | OUT | real.0 as u64
     }
 
     /// The words of [`Key::narrow_out`].
     #[inline(always)]
     pub(crate) fn narrow_out_words(addr: Ipv4Addr, port: u16, real: RealId) -> [u64; 1] {
-        [narrow(addr, port) | OUT | (u64::from(real.0) & ID_MASK)]
+        [Key::of_reply(narrow(addr, port), real)]
     }
 
     /// The key of packets from a client to `vport` of a listen.

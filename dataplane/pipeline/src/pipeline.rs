@@ -18,7 +18,7 @@ use crate::scheduler::Rng;
 use crate::side::SideRecords;
 use crate::snapshot::Snapshot;
 use crate::stages::Stages;
-use crate::steady::{Lane, Way};
+use crate::steady::{Kind, Known, Lane, Way};
 use crate::syn_cookie::Cookies;
 use crate::tables::Tables;
 use crate::time::Time;
@@ -153,31 +153,34 @@ impl Pipeline {
         if context.own.early.len() != 0 {
             context.tend_fragments();
         }
+        let known = Known::new(&context);
         let stages = &mut self.stages;
         let mut forwarded = 0;
         while !burst.is_empty() {
             let len = burst.len();
-            let (mut others, mut done) = (0, 0);
+            // How many of the others are handled, and how many frames of the burst's beginning are to be sent where they lie.
+            let (mut others, mut sent) = (0, 0);
             for step in stages.steps(len) {
-                stages.note(step, burst.as_mut_slice(), snapshot, &context.shared.tables);
-                let mut lanes = stages.lanes[Stages::ready(step, len)].iter();
-                forwarded += lanes.len() as u64;
-                while lanes.len() != 0
-                    && let Some((frame, lane)) = context.steady(burst, &mut done, &mut lanes)
-                {
-                    let verdict = match lane.way {
-                        Way::Long => {
-                            let parsed = stages.others.get(others);
-                            others += 1;
-                            context.handle(frame, parsed.unwrap_or(&Parsed::Decided(Reason::NotOurs)))
-                        }
-                        _ => context.long_way(frame, lane),
+                let mut ready = stages.step(step, burst.as_mut_slice(), snapshot, &context.shared.tables);
+                forwarded += ready.len() as u64;
+                while !ready.is_empty() {
+                    let frames = burst.as_mut_slice().get_mut(sent..).unwrap_or_default();
+                    let count = context.steady(&known, frames, &stages.lanes[ready.clone()]);
+                    (sent, ready.start) = (sent + count, ready.start + count);
+                    let Some(lane) = ready.next().and_then(|at| stages.lanes.get(at)) else { break };
+                    burst.move_to(std::mem::take(&mut sent), &mut context.out.sends);
+                    let Some(frame) = burst.pop() else { break };
+                    let verdict = if lane.kind == Kind::LONG {
+                        others += 1;
+                        let parsed = stages.others.get(others - 1);
+                        context.handle(frame, parsed.unwrap_or(&Parsed::Decided(Reason::NotOurs)))
+                    } else {
+                        context.long_way(frame, lane)
                     };
                     forwarded -= u64::from(!context.conclude(verdict));
                 }
-                stages.find(step, snapshot, &context.shared.tables);
             }
-            burst.move_to(done, &mut context.out.sends);
+            burst.move_to(sent, &mut context.out.sends);
         }
         context.own.counters.add(counters::verdict(VerdictKind::Forward), forwarded);
     }
@@ -251,9 +254,9 @@ impl Context<'_> {
     /// A frame that could have gone the short way, but for what was found.
     #[inline(never)]
     fn long_way(&mut self, frame: Frame, lane: &Lane) -> Verdict {
-        match (lane.packet(frame.bytes(), &self.tables()), lane.way) {
-            (Some(packet), Way::In | Way::InV6) => self.inbound(frame, &packet, ListenId(lane.id)),
-            (Some(packet), Way::Out | Way::OutV6) => self.outbound(frame, &packet, RealId(lane.id)),
+        match (lane.packet(frame.bytes(), &self.tables()), lane.kind.way()) {
+            (Some(packet), Way::In) => self.inbound(frame, &packet, ListenId(lane.id)),
+            (Some(packet), Way::Out) => self.outbound(frame, &packet, RealId(lane.id)),
             _ => {
                 let Some(interface) = self.snapshot.interface(frame.ingress()) else {
                     return self.end(frame, Reason::NotOurs);

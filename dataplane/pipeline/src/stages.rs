@@ -13,15 +13,15 @@
 //!   handle                                  a      b      c      d     by the pipeline
 //! ```
 
-use crate::entry::Reply;
+use crate::entry::{Reply, Steady};
 use crate::packet::Packet;
 use crate::parse::{Parsed, parse};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::steady::{self, Class, Lane, Way};
+use crate::steady::{self, Kind, Lane};
 use crate::tables::{Seen, Tables};
 use sheave_frame::{BURST, Frame};
-use sheave_table::Bucket;
+use sheave_table::{Bucket, Spot};
 use std::ops::Range;
 
 /// Frames of a stride: enough to hide a wait for memory behind, few enough to stay in registers' reach.
@@ -34,88 +34,125 @@ pub(crate) struct Stages {
     pub(crate) lanes: Box<[Lane; BURST]>,
     /// Of the frames whose lane is the long way, in order.
     pub(crate) others: Vec<Parsed>,
+    /// How many frames there are.
+    len: usize,
     strides: [Stride; BURST / STRIDE],
 }
 
 /// What is noted of a stride.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stride {
+    /// How many lanes it has.
+    len: usize,
     /// The lanes whose entry has not been found yet, a bit each.
     missing: u32,
-    /// The lanes that may begin connections, likewise.
-    opening: u32,
-    /// Where its others begin.
-    others: usize,
+    /// Whether a lane may begin a connection.
+    opening: bool,
+    /// From where to where its others are.
+    others: (usize, usize),
 }
 
 impl Stages {
     /// Steps by which handling is behind the first pass.
     const DEPTH: usize = 4;
 
+    /// All is noted before anything is handled, and leaves the burst.
+    const _ALL_IS_NOTED: () = assert!(BURST / STRIDE <= Stages::DEPTH);
+
     pub(crate) fn new() -> Stages {
         Stages {
             lanes: Box::new([Lane::LONG; BURST]),
             others: Vec::with_capacity(BURST),
+            len: 0,
             strides: [Stride::default(); BURST / STRIDE],
         }
     }
 
-    /// The steps for the next frames of a burst of `len`.
+    /// The steps for the next frames of a burst of `len`. Those of one stride take one step: there is nothing to hide a wait
+    /// behind, and a single packet waits for nothing else.
     #[inline(always)]
     pub(crate) fn steps(&mut self, len: usize) -> Range<usize> {
         self.others.clear();
-        0..len.min(BURST).div_ceil(STRIDE) + Stages::DEPTH
+        self.len = len.min(BURST);
+        let strides = self.len.div_ceil(STRIDE);
+        if strides == 1 { Stages::DEPTH..Stages::DEPTH + 1 } else { 0..strides + Stages::DEPTH }
     }
 
-    /// The lanes that are to be handled in a step, of a burst of `len`.
+    /// Does a step, and gives the lanes that are to be handled in it. `frames` are all of the burst, less those that have been
+    /// handled: of these nothing is to be noted any more.
     #[inline(always)]
-    pub(crate) fn ready(step: usize, len: usize) -> Range<usize> {
-        let at = |step: usize| (step.saturating_sub(Stages::DEPTH) * STRIDE).min(len).min(BURST);
+    pub(crate) fn step(
+        &mut self,
+        step: usize,
+        frames: &[Frame],
+        snapshot: &Snapshot,
+        tables: &Tables,
+    ) -> Range<usize> {
+        let len = self.len;
+        if len <= STRIDE {
+            self.note(0, frames, snapshot, tables);
+            self.first(0, snapshot, tables);
+            self.look(0, second, tables);
+            self.look(0, overflow, tables);
+            return 0..len;
+        }
+        if step * STRIDE < len {
+            self.note(step, frames, snapshot, tables);
+        }
+        self.look(step.wrapping_sub(3), overflow, tables);
+        self.look(step.wrapping_sub(2), second, tables);
+        self.first(step.wrapping_sub(1), snapshot, tables);
+        let at = |step: usize| (step.saturating_sub(Stages::DEPTH) * STRIDE).min(len);
         at(step)..at(step + 1)
     }
 
-    /// Notes a step's stride of the frames.
+    /// Notes a stride.
     #[inline(always)]
-    pub(crate) fn note(&mut self, step: usize, frames: &[Frame], snapshot: &Snapshot, tables: &Tables) {
+    fn note(&mut self, stride: usize, frames: &[Frame], snapshot: &Snapshot, tables: &Tables) {
         let (lanes, _) = self.lanes.as_chunks_mut();
-        let (Some(stride), Some(lanes)) = (self.strides.get_mut(step), lanes.get_mut(step)) else { return };
-        let frames = frames.get(step * STRIDE..).unwrap_or_default();
-        *stride = Stride { others: self.others.len(), ..Stride::default() };
-        if !frames.is_empty() {
-            (stride.missing, stride.opening) = note(lanes, frames, snapshot, tables, &mut self.others);
+        let (Some(noted), Some(lanes)) = (self.strides.get_mut(stride), lanes.get_mut(stride)) else {
+            return;
+        };
+        let frames = frames.get(stride * STRIDE..self.len).unwrap_or_default();
+        let others = self.others.len();
+        *noted = Stride { len: frames.len().min(STRIDE), ..Stride::default() };
+        noted.opening = note(lanes, frames, snapshot, tables, &mut self.others);
+        noted.others = (others, self.others.len());
+    }
+
+    /// Looks into the first buckets of a stride's keys.
+    #[inline(always)]
+    fn first(&mut self, stride: usize, snapshot: &Snapshot, tables: &Tables) {
+        let (lanes, _) = self.lanes.as_chunks_mut::<STRIDE>();
+        let (Some(noted), Some(lanes)) = (self.strides.get_mut(stride), lanes.get_mut(stride)) else {
+            return;
+        };
+        let Some(lanes) = lanes.get_mut(..noted.len) else { return };
+        noted.missing = first(lanes, tables);
+        if noted.opening {
+            foresee(lanes, snapshot, tables);
+        }
+        if !self.others.is_empty() {
+            self.find_others(stride, tables);
         }
     }
 
-    /// Looks for entries, a step further for each stride.
+    /// Looks for the entries of a stride that are missing.
     #[inline(always)]
-    pub(crate) fn find(&mut self, step: usize, snapshot: &Snapshot, tables: &Tables) {
+    fn look(&mut self, stride: usize, look: fn(&mut Lanes, u32, &Tables) -> u32, tables: &Tables) {
         let (lanes, _) = self.lanes.as_chunks_mut();
-        for (behind, look) in [(3, overflow as fn(&mut Lanes, u32, &Tables) -> u32), (2, second), (1, first)]
+        if let (Some(noted), Some(lanes)) = (self.strides.get_mut(stride), lanes.get_mut(stride))
+            && noted.missing != 0
         {
-            let at = step.wrapping_sub(behind);
-            if let (Some(stride), Some(lanes)) = (self.strides.get_mut(at), lanes.get_mut(at))
-                && stride.missing != 0
-            {
-                stride.missing = look(lanes, stride.missing, tables);
-            }
-        }
-        if let (Some(stride), Some(lanes)) =
-            (self.strides.get(step.wrapping_sub(1)), lanes.get(step.wrapping_sub(1)))
-            && stride.opening != 0
-        {
-            foresee(lanes, stride.opening, snapshot, tables);
-        }
-        if !self.others.is_empty() {
-            self.find_others(step.wrapping_sub(1), tables);
+            noted.missing = look(lanes, noted.missing, tables);
         }
     }
 
     /// The same for the packets that go the long way.
     #[inline(never)]
     fn find_others(&mut self, stride: usize, tables: &Tables) {
-        let Some(Stride { others: from, .. }) = self.strides.get(stride) else { return };
-        let end = self.strides.get(stride + 1).map_or(self.others.len(), |next| next.others);
-        if let Some(others) = self.others.get_mut(*from..end) {
+        let Some(Stride { others: (from, to), .. }) = self.strides.get(stride) else { return };
+        if let Some(others) = self.others.get_mut(*from..*to) {
             find_others(others, tables);
         }
     }
@@ -124,7 +161,7 @@ impl Stages {
 /// The lanes of a stride.
 type Lanes = [Lane; STRIDE];
 
-/// The first pass over a stride. Says which lanes have an entry to be found, and which may begin a connection, a bit each.
+/// The first pass over a stride. Says whether one of the lanes may begin a connection.
 ///
 /// Each pass is a function of its own, so that it has the registers for itself.
 #[inline(never)]
@@ -134,24 +171,20 @@ fn note(
     snapshot: &Snapshot,
     tables: &Tables,
     others: &mut Vec<Parsed>,
-) -> (u32, u32) {
-    let (mut short, mut opening) = (0, 0);
-    for (n, (lane, frame)) in lanes.iter_mut().zip(frames).enumerate() {
-        if steady::read(lane, frame, snapshot, tables.narrow) {
-            tables.narrow.prefetch(Bucket::First, lane.hash);
-            short |= 1 << n;
-            if lane.class == Class::Loud {
-                opening |= 1 << n;
-            }
-        } else if steady::read_v6(lane, frame, snapshot, tables.wide) {
-            tables.wide.prefetch(Bucket::First, lane.hash);
-            short |= 1 << n;
+) -> bool {
+    let mut kinds = Kind::TCP_IN;
+    let mut lanes = lanes.iter_mut();
+    for frame in frames {
+        // PERF: `instructions/*`. Not `zip`, which counts the pairs instead of walking along both.
+        let Some(lane) = lanes.next() else { break };
+        if steady::read(lane, frame, snapshot, tables) {
+            kinds = kinds.or(lane.kind);
         } else {
-            lane.way = Way::Long;
+            lane.kind = Kind::LONG;
             others.push(note_other(frame, snapshot, tables));
         }
     }
-    (short, opening)
+    kinds.is_loud()
 }
 
 /// The same for the long way. A function of its own, so that the short one keeps the registers.
@@ -167,61 +200,86 @@ fn note_other(frame: &Frame, snapshot: &Snapshot, tables: &Tables) -> Parsed {
     parsed
 }
 
-/// The pass that looks into first buckets.
+/// The pass that looks into first buckets. Says which entries are not there, a bit each.
+///
+/// PERF: `established/*`. Whether an entry is there, nobody can predict: it is noted without a branch.
 #[inline(never)]
-fn first(lanes: &mut Lanes, missing: u32, tables: &Tables) -> u32 {
-    let missing = look(lanes, missing, tables, Bucket::First);
-    ask(lanes, missing, tables, &[Bucket::Second]);
+fn first(lanes: &mut [Lane], tables: &Tables) -> u32 {
+    // From behind, so that the bit of the first lane comes to lie lowest.
+    let missing =
+        lanes.iter_mut().rev().fold(0, |missing, lane| (missing << 1) | u32::from(!glance(lane, tables)));
+    ask(lanes, missing, tables, Bucket::Second);
     missing
 }
 
 /// The pass that looks into second buckets.
 #[inline(never)]
 fn second(lanes: &mut Lanes, missing: u32, tables: &Tables) -> u32 {
-    let missing = look(lanes, missing, tables, Bucket::Second);
+    let missing = look(lanes, missing, tables);
     if tables.narrow.overflowed() + tables.wide.overflowed() == 0 {
+        forget(lanes, missing);
         return 0;
     }
-    ask(lanes, missing, tables, &[Bucket::Third, Bucket::Fourth]);
+    ask(lanes, missing, tables, Bucket::Fourth);
+    ask(lanes, missing, tables, Bucket::Third);
     missing
 }
 
 /// The pass that looks into overflow buckets.
 #[inline(never)]
 fn overflow(lanes: &mut Lanes, missing: u32, tables: &Tables) -> u32 {
-    let missing = look(lanes, missing, tables, Bucket::Third);
-    look(lanes, missing, tables, Bucket::Fourth)
+    let missing = look(lanes, missing, tables);
+    ask(lanes, missing, tables, Bucket::Fourth);
+    let missing = look(lanes, missing, tables);
+    forget(lanes, missing);
+    missing
 }
 
-/// Looks for the entries that are missing in one of their buckets. Says which are not there.
-///
-/// PERF: `established/*`. Whether an entry is there, nobody can predict: it is noted without a branch.
+/// Notes that entries are nowhere.
 #[inline(always)]
-fn look(lanes: &mut Lanes, missing: u32, tables: &Tables, bucket: Bucket) -> u32 {
-    let mut not_there = 0;
-    for n in Bits(missing) {
-        let lane = &mut lanes[n % STRIDE];
-        let (spot, payload) = if lane.way.is_v6() {
-            tables.wide.glance(bucket, &lane.key, lane.hash)
-        } else {
-            tables.narrow.glance(bucket, &lane.narrow(), lane.hash)
-        };
-        lane.spot = spot;
-        not_there |= u32::from(spot.is_nowhere()) << n;
-        if lane.way.is_out() {
-            tables.prefetch_place(Reply::from(payload).of);
-        }
+fn forget(lanes: &mut Lanes, missing: u32) {
+    Bits(missing).for_each(|n| lanes[n % STRIDE].spot = Spot::NOWHERE);
+}
+
+/// Looks for the entries that are missing. Says which are not there.
+#[inline(always)]
+fn look(lanes: &mut Lanes, missing: u32, tables: &Tables) -> u32 {
+    Bits(missing)
+        .fold(0, |not_there, n| not_there | (u32::from(!glance(&mut lanes[n % STRIDE], tables)) << n))
+}
+
+/// Looks for the entry of a lane in the bucket that was asked for. Whether it is there, or never will be.
+#[inline(always)]
+fn glance(lane: &mut Lane, tables: &Tables) -> bool {
+    if !lane.kind.is_narrow() {
+        return glance_wide(lane, tables);
     }
-    not_there
+    let found = tables.narrow.glance(&mut lane.spot, &[lane.key[0]]);
+    if lane.kind.is_out() {
+        tables.narrow.prefetch_handle(Steady::named(lane.spot.hint()));
+    }
+    found
+}
+
+/// The same of all others: of IPv6, or none at all.
+#[inline(never)]
+fn glance_wide(lane: &mut Lane, tables: &Tables) -> bool {
+    if !lane.kind.is_v6() {
+        return true;
+    }
+    let found = tables.wide.glance(&mut lane.spot, &lane.key);
+    if lane.kind.is_out() {
+        tables.wide.prefetch_handle(Steady::named(lane.spot.hint()));
+    }
+    found
 }
 
 /// Fetches ahead what packets that may begin connections will ask for: where the entries of the connections are that their
 /// addresses and ports had before.
 #[cold]
 #[inline(never)]
-fn foresee(lanes: &Lanes, opening: u32, snapshot: &Snapshot, tables: &Tables) {
-    for n in Bits(opening) {
-        let lane = &lanes[n % STRIDE];
+fn foresee(lanes: &[Lane], snapshot: &Snapshot, tables: &Tables) {
+    for lane in lanes.iter().filter(|lane| lane.kind.is_narrow() && lane.kind.is_loud()) {
         tables.narrow.prefetch(Bucket::Second, lane.hash);
         if let Some(reply) = lane.reply_before(snapshot, tables) {
             tables.narrow.prefetch(Bucket::First, reply);
@@ -230,18 +288,16 @@ fn foresee(lanes: &Lanes, opening: u32, snapshot: &Snapshot, tables: &Tables) {
     }
 }
 
-/// Fetches buckets of lanes ahead.
+/// Asks for a bucket of lanes.
 #[inline(always)]
-fn ask(lanes: &Lanes, of: u32, tables: &Tables, buckets: &[Bucket]) {
+fn ask(lanes: &mut [Lane], of: u32, tables: &Tables, bucket: Bucket) {
     for n in Bits(of) {
-        let lane = &lanes[n % STRIDE];
-        for bucket in buckets {
-            if lane.way.is_v6() {
-                tables.wide.prefetch(*bucket, lane.hash);
-            } else {
-                tables.narrow.prefetch(*bucket, lane.hash);
-            }
-        }
+        let Some(lane) = lanes.get_mut(n) else { return };
+        lane.spot = if lane.kind.is_v6() {
+            tables.wide.approach(bucket, lane.hash)
+        } else {
+            tables.narrow.approach(bucket, lane.hash)
+        };
     }
 }
 

@@ -71,8 +71,9 @@ impl Place {
         self.0 & Place::WIDE != 0
     }
 
-    #[inline]
-    const fn handle(self) -> Handle {
+    /// The entry, of whichever table.
+    #[inline(always)]
+    pub(crate) const fn handle(self) -> Handle {
         Handle::from_bits(self.0 & (Place::WIDE - 1))
     }
 }

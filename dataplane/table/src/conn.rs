@@ -28,7 +28,7 @@ const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
 /// A key has two candidate buckets in the main area and, for when both are full, two in an overflow area of a
 /// sixteenth of its size.
 pub struct Table<const K: usize> {
-    slots: &'static [Slot<K>],
+    pub(crate) slots: &'static [Slot<K>],
     pub(crate) shape: Shape,
     secrets: Secrets,
     /// At least the number of slots of the overflow area that are not free. Zero spares lookups the way there.
@@ -56,24 +56,6 @@ pub enum Bucket {
     Third,
     /// The second candidate in the overflow area.
     Fourth,
-}
-
-/// Where an entry seems to be: a slot that had its key at a glance, and what it was being used for.
-#[derive(Clone, Copy, Debug)]
-pub struct Spot {
-    slot: usize,
-    use_bits: u64,
-}
-
-impl Spot {
-    /// Where no entry is.
-    pub const NOWHERE: Spot = Spot { slot: usize::MAX, use_bits: 0 };
-
-    /// Whether it is that.
-    #[inline(always)]
-    pub const fn is_nowhere(self) -> bool {
-        self.slot == usize::MAX
-    }
 }
 
 /// Why an entry was not changed.
@@ -199,38 +181,9 @@ impl<const K: usize> Table<K> {
         self.find(self.shape.main(hash)[1], key)
     }
 
-    /// Looks for `key` in one of its buckets at a glance, for staged lookups: where [`Table::at`] finds its entry, if it
-    /// is there, and what that seems to hold.
-    ///
-    /// PERF: `established/*`. Which slot it is, nobody can predict: all are compared, without a branch.
-    #[inline(always)]
-    pub fn glance(&self, bucket: Bucket, key: &[u64; K], hash: Hash) -> (Spot, Payload) {
-        const NOWHERE: (Spot, Payload) = (Spot::NOWHERE, Payload::new(0));
-        let start = self.start(bucket, hash);
-        let Some(bucket) = self.slots.get(start..start + Self::WAYS) else { return NOWHERE };
-        let hits = bucket.iter().rev().fold(0u32, |hits, slot| (hits << 1) | u32::from(slot.resembles(key)));
-        let at = hits.trailing_zeros() as usize;
-        let Some(slot) = bucket.get(at % Self::WAYS) else { return NOWHERE };
-        let word = slot.word();
-        let slot = if hits == 0 { usize::MAX } else { start + at };
-        (Spot { slot, use_bits: word.live_use() }, word.payload())
-    }
-
-    /// The entry of `key`, if it is at `spot`.
-    #[inline(always)]
-    pub fn at(&self, spot: Spot, key: &[u64; K]) -> Option<Found> {
-        let slot = self.slots.get(spot.slot)?;
-        // Between two looks at the value word, that of `glance` and the next one.
-        if !slot.looks_like(key) {
-            return None;
-        }
-        let (payload, generation) = slot.word().payload_of(spot.use_bits)?;
-        Some(Found { handle: Handle::new(spot.slot, generation), payload })
-    }
-
     /// The first slot of a bucket.
     #[inline(always)]
-    fn start(&self, bucket: Bucket, hash: Hash) -> usize {
+    pub(crate) fn start(&self, bucket: Bucket, hash: Hash) -> usize {
         match bucket {
             Bucket::First => self.shape.first_bucket(hash) * Self::WAYS,
             Bucket::Second => self.shape.main(hash)[1],
@@ -287,7 +240,7 @@ impl<const K: usize> Table<K> {
     }
 
     #[inline(always)]
-    fn prefetch_bucket(&self, start: usize) {
+    pub(crate) fn prefetch_bucket(&self, start: usize) {
         const LINE: usize = 64;
         let mut slot = 0;
         while slot < Self::WAYS {
@@ -409,7 +362,7 @@ impl<const K: usize> std::fmt::Debug for Table<K> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Reserve;
 
@@ -432,19 +385,11 @@ mod tests {
         assert_eq!(table.confirm(handle, &key), Some(Payload::new(5)));
         assert_eq!(table.confirm(handle, &[key[0] ^ 1]), None);
         assert!(table.find_first(&key, hash).is_some() != table.find_second(&key, hash).is_some());
-        let spots = [Bucket::First, Bucket::Second].map(|bucket| table.glance(bucket, &key, hash).0);
-        let spot = spots.into_iter().find(|spot| !spot.is_nowhere()).expect("it is in one of them");
-        assert_eq!(table.at(spot, &key), Some(Found { handle, payload: Payload::new(5) }));
-        assert_eq!(table.at(spot, &[key[0] ^ 1]), None);
-        assert_eq!(table.at(Spot::NOWHERE, &key), None);
         assert_eq!(table.len(), 1);
         assert_eq!(table.remove(handle, Payload::new(5)), Ok(()));
-        assert_eq!(table.at(spot, &key), None);
         assert_eq!(table.get(&key, hash), None);
         assert_eq!(table.load(handle), None);
         assert_eq!(table.confirm(handle, &key), None);
         assert!(table.is_empty());
-        insert(&table, key, 6).expect("room");
-        assert_eq!(table.at(spot, &key), None, "of another claim of the slot");
     }
 }

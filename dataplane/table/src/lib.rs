@@ -16,6 +16,7 @@
 //! `unsafe` is allowed; the README of this directory lists the claims and the tests that prove them.
 
 mod conn;
+mod glance;
 mod hash;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -37,8 +38,9 @@ pub mod region;
 pub mod slab;
 pub mod spsc;
 
-pub use conn::{Bucket, Found, Spot, Table, Update};
+pub use conn::{Bucket, Found, Table, Update};
 pub use counters::CounterPage;
+pub use glance::Spot;
 pub use hash::Hash;
 pub use publish::{Publisher, Reader};
 #[cfg(not(loom))]
@@ -46,7 +48,7 @@ pub use region::{Region, RegionConfig};
 pub use reserve::{Killed, Reservation, Reserve};
 pub use slab::{RecordId, Slab};
 pub use sweep::{SweepCursor, Swept, Verdict};
-pub use word::{Handle, Payload};
+pub use word::{Handle, Pattern, Payload};
 
 /// A table with keys of one word (IPv4): slots of 16 bytes, buckets of one cache line.
 pub type Narrow = Table<1>;

@@ -49,6 +49,37 @@ impl std::fmt::Debug for Payload {
     }
 }
 
+/// What the words of some live entries have in common: bits of their payloads.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern {
+    mask: u64,
+    want: u64,
+}
+
+impl Pattern {
+    /// Of all live entries.
+    pub const LIVE: Pattern = Pattern::new(0, 0);
+
+    /// Of the live entries whose payloads have the bits of `want` where `mask` has ones. No entry's if `want` has ones elsewhere.
+    #[inline(always)]
+    pub const fn new(mask: u64, want: u64) -> Pattern {
+        let live = Word::new(Phase::Live, Generation(0), Payload(0)).0;
+        Pattern { mask: (3 << PHASE_SHIFT) | (mask & PAYLOAD_MASK), want: live | (want & PAYLOAD_MASK) }
+    }
+
+    /// Whether a live entry that holds `payload` looks like that.
+    #[inline(always)]
+    pub const fn matches(self, payload: Payload) -> bool {
+        payload.0 & self.mask == self.want & PAYLOAD_MASK
+    }
+
+    /// Whether a word looks like that.
+    #[inline(always)]
+    pub(crate) const fn holds(self, word: Word) -> bool {
+        word.0 & self.mask == self.want
+    }
+}
+
 /// Names an entry: its slot and the generation it was made with. Entries do not move, so a handle stays good until
 /// the entry is removed, and finds nothing afterwards.
 ///
@@ -126,6 +157,9 @@ pub(crate) enum Phase {
 pub(crate) struct Word(u64);
 
 impl Word {
+    /// Of a slot that was never used: looks like no live entry.
+    pub(crate) const NO_ENTRY: Word = Word(0);
+
     #[inline(always)]
     pub(crate) const fn new(phase: Phase, generation: Generation, payload: Payload) -> Word {
         let phase = match phase {
@@ -171,19 +205,6 @@ impl Word {
     #[inline(always)]
     pub(crate) fn is_live(self, generation: Generation) -> bool {
         self.0 >> PAYLOAD_BITS == Word::new(Phase::Live, generation, Payload(0)).0 >> PAYLOAD_BITS
-    }
-
-    /// What a word of this generation has beside its payload when it is live.
-    #[inline(always)]
-    pub(crate) const fn live_use(self) -> u64 {
-        Word::new(Phase::Live, self.generation(), Payload(0)).0
-    }
-
-    /// The payload, and the generation, if the word is of this use ([`Word::live_use`]).
-    #[inline(always)]
-    pub(crate) fn payload_of(self, live_use: u64) -> Option<(Payload, Generation)> {
-        let payload = self.0 ^ live_use;
-        (payload <= PAYLOAD_MASK).then(|| (Payload(payload), self.generation()))
     }
 
     /// Whether phase and generation are the same, whatever the payload.

@@ -1,5 +1,6 @@
 //! The first bytes of a frame, from fixed places.
 
+use super::Kind;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
 
@@ -19,22 +20,22 @@ pub(crate) fn be64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     (u64::from(be32(bytes, at)) << 32) | u64::from(be32(bytes, at + 4))
 }
 
-/// The protocol and TCP flags (none of UDP), if the segment's own lengths agree: of `segment` bytes, with a header whose bytes 4 to 5 (UDP's
-/// length) and 12 to 13 (TCP's data offset and flags) are these.
+/// What kind of packet it is, if its lengths agree: of `room` bytes, of which `used` lie in front of the transport's header, whose
+/// bytes 4 to 5 (UDP's length) and 12 to 13 (TCP's data offset and flags) are these.
 #[inline(always)]
 pub(crate) fn transport(
     proto: u8,
-    segment: usize,
+    (used, room): (usize, usize),
     udp_len: u16,
     offset_flags: u16,
-) -> Option<(Proto, TcpFlags)> {
+) -> Option<Kind> {
     if proto == Proto::Tcp.number() {
         let [offset, flags] = offset_flags.to_be_bytes();
         let header = usize::from(offset >> 4) * 4;
-        (header >= 20 && header <= segment).then_some((Proto::Tcp, TcpFlags(flags)))
+        (header >= 20 && used + header <= room).then_some(Kind::tcp(TcpFlags(flags)))
     } else if proto == Proto::Udp.number() {
         let length = usize::from(udp_len);
-        (length >= 8 && length <= segment).then_some((Proto::Udp, TcpFlags::default()))
+        (length >= 8 && used + length <= room).then_some(Kind::udp())
     } else {
         None
     }

@@ -13,6 +13,7 @@
 //!   Nothing has been written then.
 //! - All that is looked up is worked out with the snapshot ([`Plan`]).
 
+mod doors;
 mod head;
 mod plan;
 mod read;
@@ -25,7 +26,7 @@ mod tunnel;
 
 pub(crate) use plan::Plan;
 pub(crate) use read::read;
-pub(crate) use six::read_v6;
+pub(crate) use send::Known;
 
 use crate::entry::Steady;
 use crate::key::{Key, KeyParts};
@@ -41,7 +42,7 @@ use std::net::IpAddr;
 /// Where the IP header of an untagged frame begins, and the transport's behind a plain one.
 const L3: usize = 14;
 const L4: usize = L3 + 20;
-/// Plain headers of IPv4 and TCP. Shorter frames go the long way.
+/// Plain headers of IPv4 and TCP.
 const HEAD: usize = L4 + 20;
 /// The same of IPv6.
 const HEAD_V6: usize = L3 + 40 + 20;
@@ -53,65 +54,101 @@ pub(crate) enum Way {
     In,
     /// From a NAT destination to a client.
     Out,
-    /// From a client to a listen, IPv6.
-    InV6,
-    /// From a NAT destination to a client, IPv6.
-    OutV6,
     /// The long way: none of the other fields of its lane count.
     Long,
 }
 
-impl Way {
-    /// Whether it is one of IPv6.
+/// What kind of packet it is: which way it goes, and what it may do to its connection. Zero is the kind of most clients' packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind(u8);
+
+impl Kind {
+    /// TCP of IPv4 from a client to a listen, with no flag that changes the state of an established connection.
+    pub(crate) const TCP_IN: Kind = Kind(0);
+    /// The same from a NAT destination to a client.
+    pub(crate) const TCP_OUT: Kind = Kind(Kind::OUT);
+    /// The long way.
+    pub(crate) const LONG: Kind = Kind(1 << 7);
+
+    /// TCP, with one of the flags that may change the state of any connection: as they lie in a header.
+    const LOUD: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
+    const OUT: u8 = 1 << 3;
+    const UDP: u8 = 1 << 4;
+    const V6: u8 = 1 << 5;
+
+    /// TCP with these flags, as from a client of IPv4.
+    #[inline(always)]
+    const fn tcp(flags: TcpFlags) -> Kind {
+        const { assert!(Kind::LOUD < Kind::OUT, "bits of their own") };
+        Kind(flags.0 & Kind::LOUD)
+    }
+
+    /// UDP, likewise.
+    const fn udp() -> Kind {
+        Kind(Kind::UDP)
+    }
+
+    /// The same from a real server.
+    #[inline(always)]
+    const fn out(self) -> Kind {
+        Kind(self.0 | Kind::OUT)
+    }
+
+    /// The same of IPv6.
+    #[inline(always)]
+    const fn v6(self) -> Kind {
+        Kind(self.0 | Kind::V6)
+    }
+
+    /// What is true of one of the two is true of this one.
+    #[inline(always)]
+    pub(crate) const fn or(self, other: Kind) -> Kind {
+        Kind(self.0 | other.0)
+    }
+
+    /// Which way it goes.
+    #[inline(always)]
+    pub(crate) const fn way(self) -> Way {
+        match self {
+            Kind::LONG => Way::Long,
+            Kind(bits) if bits & Kind::OUT != 0 => Way::Out,
+            Kind(_) => Way::In,
+        }
+    }
+
+    /// Whether it is of IPv6.
     #[inline(always)]
     pub(crate) const fn is_v6(self) -> bool {
-        matches!(self, Way::InV6 | Way::OutV6)
+        self.0 & Kind::V6 != 0
     }
 
-    /// Whether it is one from a real server.
+    /// Whether its key is a narrow one.
+    #[inline(always)]
+    pub(crate) const fn is_narrow(self) -> bool {
+        self.0 & (Kind::V6 | Kind::LONG.0) == 0
+    }
+
+    /// Whether it comes from a real server.
     #[inline(always)]
     pub(crate) const fn is_out(self) -> bool {
-        matches!(self, Way::Out | Way::OutV6)
+        self.0 & Kind::OUT != 0
     }
-}
 
-/// What a packet may do to its connection, as a small number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Class {
-    /// TCP, with no flag that changes the state of an established connection.
-    Tcp,
-    /// TCP, with such a flag.
-    Loud,
-    /// UDP.
-    Udp,
-}
-
-impl Class {
-    /// How many there are.
-    const COUNT: usize = 3;
-
+    /// Whether it has a flag that may change the state of any connection.
     #[inline(always)]
-    const fn of(proto: Proto, flags: TcpFlags) -> Class {
-        const CHANGES: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
-        match proto {
-            Proto::Udp => Class::Udp,
-            Proto::Tcp if flags.0 & CHANGES == 0 => Class::Tcp,
-            Proto::Tcp => Class::Loud,
-        }
+    pub(crate) const fn is_loud(self) -> bool {
+        self.0 & Kind::LOUD != 0
     }
 
     #[inline(always)]
     const fn proto(self) -> Proto {
-        match self {
-            Class::Tcp | Class::Loud => Proto::Tcp,
-            Class::Udp => Proto::Udp,
-        }
+        if self.0 & Kind::UDP != 0 { Proto::Udp } else { Proto::Tcp }
     }
 }
 
-/// What the stages of a burst note of a packet.
+/// What the stages of a burst note of a packet: a cache line.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(crate) struct Lane {
     /// The key of its entry: of IPv4 a narrow one, its only word the first one here; of IPv6 a wide one.
     pub(crate) key: [u64; 3],
@@ -123,23 +160,14 @@ pub(crate) struct Lane {
     pub(crate) end: u16,
     /// The number of the listen or of the real server.
     pub(crate) id: u16,
-    /// Which way.
-    pub(crate) way: Way,
-    /// What it may do.
-    pub(crate) class: Class,
+    /// What kind of packet it is.
+    pub(crate) kind: Kind,
 }
 
 impl Lane {
     /// For a frame that goes the long way.
-    pub(crate) const LONG: Lane = Lane {
-        key: [0; 3],
-        hash: Hash::ZERO,
-        spot: Spot::NOWHERE,
-        end: 0,
-        id: 0,
-        way: Way::Long,
-        class: Class::Tcp,
-    };
+    pub(crate) const LONG: Lane =
+        Lane { key: [0; 3], hash: Hash::ZERO, spot: Spot::NOWHERE, end: 0, id: 0, kind: Kind::LONG };
 
     /// The key, of IPv4.
     #[inline(always)]
@@ -147,9 +175,15 @@ impl Lane {
         [self.key[0]]
     }
 
+    /// The client's address, of IPv4.
+    #[inline(always)]
+    pub(crate) const fn client(&self) -> u32 {
+        (self.key[0] >> 32) as u32
+    }
+
     /// Under NAT, the hash of the key that replies have in the connection that seems to be there, of an IPv4 client.
     pub(crate) fn reply_before(&self, snapshot: &Snapshot, tables: &Tables) -> Option<Hash> {
-        if self.way != Way::In {
+        if self.kind.way() != Way::In || self.kind.is_v6() {
             return None;
         }
         let payload = tables.narrow.at(self.spot, &self.narrow())?.payload;
@@ -163,17 +197,17 @@ impl Lane {
     /// be asked of it first: whether its source may be a client's.
     #[inline(never)]
     pub(crate) fn packet(&self, bytes: &[u8], tables: &Tables) -> Option<Packet> {
-        if self.way.is_v6() {
+        if self.kind.is_v6() {
             return self.packet_v6(bytes, tables);
         }
         let head = bytes.first_chunk::<HEAD>()?;
         // Loopback, "this" network, multicast and beyond, the VIP itself.
         let doubtful =
             matches!(head[L3 + 12], 0 | 127 | 224..) || head[L3 + 12..L3 + 16] == head[L3 + 16..L4];
-        if self.way == Way::In && doubtful {
+        if !self.kind.is_out() && doubtful {
             return None;
         }
-        let proto = self.class.proto();
+        let proto = self.kind.proto();
         let flags = if proto == Proto::Tcp { TcpFlags(head[L4 + 13]) } else { TcpFlags::default() };
         Some(Packet {
             key: Key::Narrow(self.narrow()),
@@ -195,7 +229,7 @@ impl Lane {
     /// The same of IPv6. `read_v6` has asked all there is to ask.
     fn packet_v6(&self, bytes: &[u8], tables: &Tables) -> Option<Packet> {
         let head = bytes.first_chunk::<HEAD_V6>()?;
-        let proto = self.class.proto();
+        let proto = self.kind.proto();
         let flags = if proto == Proto::Tcp { TcpFlags(head[L3 + 53]) } else { TcpFlags::default() };
         Some(Packet {
             key: Key::Wide(self.key),

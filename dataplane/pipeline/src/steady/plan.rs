@@ -1,8 +1,9 @@
 //! What the short way needs of a snapshot, worked out beforehand and packed: a cache line a destination, half a one a
 //! listen.
 
+use super::doors::Doors;
 use super::sum::Sum;
-use crate::ids::{DestId, RealId};
+use crate::ids::{DestId, RealId, ServiceId};
 use crate::snapshot::{Destination, Listen, Method, NextHop, Ports, Snapshot};
 use sheave_frame::PortId;
 use sheave_proto::wire::eth::Mac;
@@ -22,6 +23,15 @@ pub(super) struct End<const A: usize> {
 }
 
 impl<const A: usize> End<A> {
+    const NONE: End<A> = End {
+        addr: [0; A],
+        port: [0; 2],
+        sum: Sum::ZERO,
+        out: Sum::ZERO,
+        addr_in: Sum::ZERO,
+        addr_out: Sum::ZERO,
+    };
+
     fn new(addr: [u8; A], port: u16) -> End<A> {
         let port = port.to_be_bytes();
         let addr_sum = Sum::words(&addr);
@@ -43,6 +53,8 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
+    const NOWHERE: Exit = Exit { macs: [0; 12], port: PortId::NONE, end: 0 };
+
     fn new(hop: &NextHop) -> Option<Exit> {
         let (Mac(to), Mac(from)) = (hop.mac?, hop.source);
         let mut macs = [0; 12];
@@ -80,27 +92,53 @@ pub(super) struct Front<const A: usize> {
     pub(super) service: u16,
 }
 
-/// A route with a gateway, or one without, that leads nowhere on the short way. Addresses are `T`.
+/// What stands where nothing is: no target and no front have a service in common.
+trait Vacant {
+    const VACANT: Self;
+}
+
+impl<const A: usize> Vacant for Target<A> {
+    const VACANT: Target<A> = Target {
+        exit: Exit::NOWHERE,
+        end: End::NONE,
+        service: u16::MAX,
+        real: u16::MAX,
+        generation: 0,
+        method: Method::Local,
+    };
+}
+
+impl<const A: usize> Vacant for Front<A> {
+    const VACANT: Front<A> = Front { end: End::NONE, service: u16::MAX - 1 };
+}
+
+const _: () = assert!(ServiceId::COUNT < u16::MAX as usize);
+
+/// A route with a gateway, or one without, that leads nowhere on the short way: its exit is too small for anything. Addresses
+/// are `T`.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 struct Route<T> {
     mask: T,
     network: T,
-    exit: Option<Exit>,
+    exit: Exit,
 }
 
 /// All of them, by their numbers, and the routes to clients.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    targets: Vec<Option<Target<4>>>,
-    fronts: Vec<Option<Front<4>>>,
+    targets: Vec<Target<4>>,
+    fronts: Vec<Front<4>>,
     routes: Vec<Route<u32>>,
     /// The first route that may lead to an address, by its first byte.
     begin: Vec<u8>,
-    targets_v6: Vec<Option<Target<16>>>,
-    fronts_v6: Vec<Option<Front<16>>>,
+    targets_v6: Vec<Target<16>>,
+    fronts_v6: Vec<Front<16>>,
     routes_v6: Vec<Route<u128>>,
     /// Hardware addresses by interface, as [`mac_of`] reads them.
     macs: Vec<u64>,
+    pub(super) listens: Doors,
+    pub(super) reals: Doors,
 }
 
 /// No interface's.
@@ -109,7 +147,7 @@ const NO_MAC: u64 = u64::MAX;
 /// The hardware address that a frame is for, as a number.
 #[inline(always)]
 pub(super) const fn mac_of(head: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*head) & 0xffff_ffff_ffff
+    u64::from_le_bytes(*head) << 16
 }
 
 impl Plan {
@@ -121,7 +159,7 @@ impl Plan {
             macs.resize(port.index(), NO_MAC);
             macs.push(mac_of(&[a, b, c, d, e, f, 0, 0]));
         }
-        let exit = |hop: Option<NextHop>| hop.and_then(|hop| Exit::new(&hop));
+        let exit = |hop: Option<NextHop>| hop.and_then(|hop| Exit::new(&hop)).unwrap_or(Exit::NOWHERE);
         let routes: Vec<Route<u32>> = snapshot
             .few_ways()
             .map(|(mask, network, hop)| Route { mask, network, exit: exit(hop) })
@@ -138,12 +176,14 @@ impl Plan {
                 .map(|(mask, network, hop)| Route { mask, network, exit: exit(hop) })
                 .collect(),
             macs,
+            listens: Doors::of_listens(snapshot),
+            reals: Doors::of_reals(snapshot),
         }
     }
 
     #[inline(always)]
     pub(super) fn target(&self, id: usize) -> Option<&Target<4>> {
-        self.targets.get(id)?.as_ref()
+        self.targets.get(id)
     }
 
     /// The name that the replies of a NAT destination come under.
@@ -155,30 +195,31 @@ impl Plan {
 
     #[inline(always)]
     pub(super) fn front(&self, id: usize) -> Option<&Front<4>> {
-        self.fronts.get(id)?.as_ref()
+        self.fronts.get(id)
     }
 
     /// The way out to an address by a gateway.
     #[inline(always)]
     pub(super) fn exit(&self, to: u32) -> Option<&Exit> {
         let begin = usize::from(*self.begin.get((to >> 24) as usize)?);
-        self.routes.get(begin..)?.iter().find(|route| to & route.mask == route.network)?.exit.as_ref()
+        let routes = self.routes.get(begin..)?;
+        routes.iter().find(|route| to & route.mask == route.network).map(|route| &route.exit)
     }
 
     #[inline(always)]
     pub(super) fn target_v6(&self, id: usize) -> Option<&Target<16>> {
-        self.targets_v6.get(id)?.as_ref()
+        self.targets_v6.get(id)
     }
 
     #[inline(always)]
     pub(super) fn front_v6(&self, id: usize) -> Option<&Front<16>> {
-        self.fronts_v6.get(id)?.as_ref()
+        self.fronts_v6.get(id)
     }
 
     /// The same for IPv6.
     #[inline(always)]
     pub(super) fn exit_v6(&self, to: u128) -> Option<&Exit> {
-        self.routes_v6.iter().find(|route| to & route.mask == route.network)?.exit.as_ref()
+        self.routes_v6.iter().find(|route| to & route.mask == route.network).map(|route| &route.exit)
     }
 
     /// Whether a frame that begins like this is for the interface.
@@ -189,11 +230,13 @@ impl Plan {
 }
 
 /// A list of what has numbers, in their order.
-fn by_number<T: Clone>(numbered: impl Iterator<Item = (usize, Option<T>)>) -> Vec<Option<T>> {
+///
+/// PERF: `instructions/*`. What is vacant is told from the rest by a comparison that is made anyway.
+fn by_number<T: Clone + Vacant>(numbered: impl Iterator<Item = (usize, Option<T>)>) -> Vec<T> {
     let mut list = Vec::new();
     for (number, one) in numbered {
-        list.resize(number, None);
-        list.push(one);
+        list.resize(number, T::VACANT);
+        list.push(one.unwrap_or(T::VACANT));
     }
     list
 }

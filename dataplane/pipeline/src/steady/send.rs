@@ -1,23 +1,21 @@
 //! From entries to frames that leave.
 
-use super::head::be32;
 use super::plan::{End, Exit, Front, Plan, Target};
 use super::sum::Sum;
 use super::tunnel::Tunnels;
-use super::{Class, HEAD, L3, L4, Lane, Way};
+use super::{HEAD, Kind, L3, L4, Lane, Way};
 use crate::context::Context;
 use crate::counters::{self, Traffic};
 use crate::entry::Steady;
 use crate::ids::{DestId, ServiceId};
+use crate::output::Output;
 use crate::snapshot::Method;
-use crate::tables::Tables;
 use crate::time::Tick;
 use crate::verdict::Verdict;
-use sheave_frame::{Burst, Frame};
+use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
-use sheave_table::Payload;
 use sheave_table::counters::Rows;
-use std::slice;
+use sheave_table::{Pattern, Payload, Table};
 
 /// A packet that was sent on.
 pub(super) struct Sent {
@@ -25,141 +23,141 @@ pub(super) struct Sent {
     pub(super) destination: DestId,
 }
 
-/// What packets are held against.
-pub(super) struct Known<'a> {
+/// What packets are held against: made once for a burst.
+pub(crate) struct Known<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) tables: &'a Tables,
+    pub(super) narrow: &'static Table<1>,
+    pub(super) wide: &'static Table<3>,
     pub(super) tunnels: Tunnels<'a>,
-    /// What entries look like in which packets change nothing, by [`Class`]: of those from clients, and from real servers.
-    pub(super) from_client: [Steady; Class::COUNT],
-    pub(super) from_real: [Steady; Class::COUNT],
+    /// What entries look like in which packets change nothing: of those from clients, and from real servers.
+    pub(super) from_client: Patterns,
+    pub(super) from_real: Patterns,
 }
 
-/// Packets of one service and direction that are not counted yet.
-struct Tally {
-    service: ServiceId,
-    outbound: bool,
-    packets: u64,
-    bytes: u64,
+/// A pattern for each protocol.
+pub(super) struct Patterns {
+    tcp: Pattern,
+    udp: Pattern,
 }
 
-impl<'a> Context<'a> {
-    /// Sends frames on for as long as nothing is to be done but that. Gives the first that is to go the long way,
-    /// untouched; `None` at the end of the lanes. The first `done` frames of the burst are those that were sent on and
-    /// have not moved yet.
-    ///
-    /// PERF: `established/*` and `instructions/*`. A function of its own, so that the loop's state stays in registers.
-    /// Frames are changed where they are, and move on together.
-    #[inline(never)]
-    pub(crate) fn steady<'l>(
-        &mut self,
-        burst: &mut Burst,
-        done: &mut usize,
-        lanes: &mut slice::Iter<'l, Lane>,
-    ) -> Option<(Frame, &'l Lane)> {
-        let before = *done;
-        if let Some(frames) = burst.as_mut_slice().get_mut(before..) {
-            *done += self.send_steady(frames, lanes.as_slice());
-        }
-        *lanes = lanes.as_slice()[*done - before..].iter();
-        let lane = lanes.next()?;
-        burst.move_to(*done, &mut self.out.sends);
-        *done = 0;
-        Some((burst.pop()?, lane))
+impl Patterns {
+    fn new(of: fn(Proto, Tick) -> Pattern, now: Tick) -> Patterns {
+        Patterns { tcp: of(Proto::Tcp, now), udp: of(Proto::Udp, now) }
     }
 
-    /// How many frames were sent on.
+    /// For packets of a kind, unless they may always change something.
     #[inline(always)]
-    fn send_steady(&mut self, frames: &mut [Frame], lanes: &[Lane]) -> usize {
-        let known = Known::new(self);
-        let rows = self.own.counters.rows();
-        let mut tally = Tally::of(ServiceId(0), false);
+    pub(super) fn of(&self, kind: Kind) -> Option<Pattern> {
+        let pattern = if kind.proto() == Proto::Udp { self.udp } else { self.tcp };
+        (!kind.is_loud()).then_some(pattern)
+    }
+}
+
+impl Context<'_> {
+    /// Sends frames on for as long as nothing is to be done but that, and says how many. They stay where they are; the next
+    /// one, if there is any, is to go the long way and untouched.
+    ///
+    /// PERF: `established/*` and `instructions/*`. A function of its own, so that the loop's state stays in registers.
+    #[inline(never)]
+    pub(crate) fn steady(&mut self, known: &Known<'_>, frames: &mut [Frame], lanes: &[Lane]) -> usize {
+        let mut ledger = Ledger::new(self.own.counters.rows(), self.out);
+        let ident = &mut self.own.ident;
+        let mut frames = frames.iter_mut();
         let mut count = 0;
-        for (frame, lane) in frames.iter_mut().zip(lanes) {
-            let outbound = lane.way.is_out();
-            let sent = match lane.way {
-                Way::In => known.inbound(frame, lane, &mut self.own.ident),
-                Way::Out => known.outbound(frame, lane),
-                Way::InV6 => known.inbound_v6(frame, lane, &mut self.own.ident),
-                Way::OutV6 => known.outbound_v6(frame, lane),
-                Way::Long => None,
+        for lane in lanes {
+            let Some(frame) = frames.next() else { break };
+            // PERF: `instructions/nat-*-64`. What most packets have in common is known where it is used.
+            let sent = match lane.kind {
+                Kind::TCP_IN => known
+                    .inbound(frame, lane, Kind::TCP_IN, ident)
+                    .map(|sent| ledger.add(&sent, lane, false, count)),
+                Kind::TCP_OUT => known
+                    .outbound(frame, lane, Kind::TCP_OUT)
+                    .map(|sent| ledger.add(&sent, lane, true, count)),
+                kind => {
+                    known.others(frame, lane, ident).map(|sent| ledger.add(&sent, lane, kind.is_out(), count))
+                }
             };
-            let Some(Sent { service, destination }) = sent else { break };
-            let (service, bytes) = (ServiceId(service), u64::from(lane.end) - L3 as u64);
-            rows.add(counters::destination_row(destination), traffic(outbound, 1, bytes));
-            tally.add(rows, service, outbound, bytes);
-            self.out.note(Verdict::forward(service, destination));
+            if sent.is_none() {
+                break;
+            }
             count += 1;
         }
-        tally.count(rows);
+        ledger.settle(count);
         count
     }
 }
 
 impl<'a> Known<'a> {
-    #[inline(always)]
-    fn new(context: &Context<'a>) -> Known<'a> {
-        let tick = context.tick;
-        let classes =
-            |of: fn(Proto, Tick) -> Steady| [of(Proto::Tcp, tick), Steady::NEVER, of(Proto::Udp, tick)];
+    #[inline]
+    pub(crate) fn new(context: &Context<'a>) -> Known<'a> {
         Known {
             plan: context.snapshot.plan(),
-            tables: &context.shared.tables,
+            narrow: context.shared.tables.narrow,
+            wide: context.shared.tables.wide,
             tunnels: Tunnels { snapshot: context.snapshot, live: &context.shared.live, now: context.now },
-            from_client: classes(Steady::from_client),
-            from_real: classes(Steady::from_real),
+            from_client: Patterns::new(Steady::from_client, context.tick),
+            from_real: Patterns::new(Steady::from_real, context.tick),
+        }
+    }
+
+    /// Sends on a packet that is not quiet TCP of IPv4.
+    #[inline(never)]
+    fn others(&self, frame: &mut Frame, lane: &Lane, ident: &mut u16) -> Option<Sent> {
+        match (lane.kind.way(), lane.kind.is_v6()) {
+            (Way::In, false) => self.inbound(frame, lane, lane.kind, ident),
+            (Way::Out, false) => self.outbound(frame, lane, lane.kind),
+            (Way::In, true) => self.inbound_v6(frame, lane, ident),
+            (Way::Out, true) => self.outbound_v6(frame, lane),
+            (Way::Long, _) => None,
         }
     }
 
     /// Sends a client's packet on.
     #[inline(always)]
-    fn inbound(&self, frame: &mut Frame, lane: &Lane, ident: &mut u16) -> Option<Sent> {
+    fn inbound(&self, frame: &mut Frame, lane: &Lane, kind: Kind, ident: &mut u16) -> Option<Sent> {
         let front = self.plan.front(usize::from(lane.id))?;
-        let payload = self.tables.narrow.at(lane.spot, &lane.narrow())?.payload;
-        if !self.from_client[lane.class as usize].holds(payload) {
-            return None;
-        }
+        let payload = self.narrow.still(lane.spot, self.from_client.of(kind)?)?;
         let (destination, target) = self.target(payload, front)?;
         if lane.end > target.exit.end {
             return None;
         }
-        let head = frame.head_mut::<HEAD>()?;
-        match target.method {
-            Method::Nat => {
-                leave(head, &target.exit, [front.end.addr_out, target.end.addr_in]);
-                rewrite::<{ L3 + 16 }, { L4 + 2 }, L4, HEAD, 4>(head, lane, &target.end, front.end.out);
-            }
-            Method::Tunnel => {
-                let sent = Sent { service: front.service, destination };
-                return self.tunnels.send(frame, lane, (&target.exit, destination), ident).then_some(sent);
-            }
-            Method::DirectRoute | Method::Local => leave(head, &target.exit, [Sum::AGED, Sum::default()]),
+        let sent = Sent { service: front.service, destination };
+        if target.method == Method::Nat {
+            let head = frame.window_mut::<HEAD>()?;
+            leave(head, &target.exit, [front.end.addr_out, target.end.addr_in]);
+            rewrite::<{ L3 + 16 }, { L4 + 2 }, L4, HEAD, 4>(head, kind, &target.end, front.end.out);
+        } else if target.method == Method::Tunnel {
+            return self.tunnels.send(frame, lane, (&target.exit, destination), ident).then_some(sent);
+        } else {
+            leave(frame.window_mut::<HEAD>()?, &target.exit, [Sum::AGED, Sum::ZERO]);
         }
         finish(frame, lane, &target.exit);
-        Some(Sent { service: front.service, destination })
+        Some(sent)
     }
 
     /// Sends a real server's packet on.
     #[inline(always)]
-    fn outbound(&self, frame: &mut Frame, lane: &Lane) -> Option<Sent> {
-        let narrow = self.tables.narrow;
-        let reply = narrow.at(lane.spot, &lane.narrow())?.payload;
-        let ([key], payload) = narrow.load(Steady::reply(reply)?)?;
+    fn outbound(&self, frame: &mut Frame, lane: &Lane, kind: Kind) -> Option<Sent> {
+        // The out-entry is a hint by now: it is the in-entry that says whose connection it is, by its client and by the name
+        // that its destination answers under.
+        let reply = lane.spot.seen(Pattern::LIVE)?;
+        let ([key], payload) = self.narrow.load(Steady::reply(reply)?)?;
         // The same client, and the key of an in-entry: of no other is it a listen's number.
         let listen = usize::try_from(key ^ (lane.key[0] & !0xffff)).ok()?;
         let front = self.plan.front(listen)?;
         // The state tells the protocol as well.
-        if !self.from_real[lane.class as usize].holds(payload) {
+        if !self.from_real.of(kind)?.matches(payload) {
             return None;
         }
         let (destination, target) = self.target(payload, front)?;
-        let head = frame.head_mut::<HEAD>()?;
-        let exit = self.plan.exit(be32(head, L3 + 16))?;
+        let exit = self.plan.exit(lane.client())?;
         if lane.end > exit.end || target.method != Method::Nat || target.real != lane.id {
             return None;
         }
+        let head = frame.window_mut::<HEAD>()?;
         leave(head, exit, [target.end.addr_out, front.end.addr_in]);
-        rewrite::<{ L3 + 12 }, L4, L4, HEAD, 4>(head, lane, &front.end, target.end.out);
+        rewrite::<{ L3 + 12 }, L4, L4, HEAD, 4>(head, kind, &front.end, target.end.out);
         finish(frame, lane, exit);
         Some(Sent { service: front.service, destination })
     }
@@ -182,28 +180,68 @@ pub(super) fn finish(frame: &mut Frame, lane: &Lane, exit: &Exit) {
     frame.set_egress(exit.port);
 }
 
-impl Tally {
+/// Counts what was sent on: for each destination at once, for services what comes of one and in one direction together.
+struct Ledger<'c> {
+    rows: Rows<'c>,
+    out: &'c mut Output,
+    /// Which traffic is not counted yet, since which packet, and its bytes.
+    of: Flow,
+    since: usize,
+    bytes: u64,
+}
+
+/// A service and a direction, as one number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Flow(u32);
+
+impl Flow {
     #[inline(always)]
-    const fn of(service: ServiceId, outbound: bool) -> Tally {
-        Tally { service, outbound, packets: 0, bytes: 0 }
+    const fn new(service: u16, outbound: bool) -> Flow {
+        Flow(service as u32 | ((outbound as u32) << 16))
     }
 
-    /// Adds a packet.
+    #[expect(clippy::cast_possible_truncation, reason = "cut in two")]
+    const fn service(self) -> ServiceId {
+        ServiceId(self.0 as u16)
+    }
+
+    const fn outbound(self) -> bool {
+        self.0 >> 16 != 0
+    }
+}
+
+impl<'c> Ledger<'c> {
     #[inline(always)]
-    fn add(&mut self, rows: Rows<'_>, service: ServiceId, outbound: bool, bytes: u64) {
-        if (service, outbound) != (self.service, self.outbound) {
-            std::mem::replace(self, Tally::of(service, outbound)).count(rows);
+    const fn new(rows: Rows<'c>, out: &'c mut Output) -> Ledger<'c> {
+        Ledger { rows, out, of: Flow::new(0, false), since: 0, bytes: 0 }
+    }
+
+    /// Adds a packet, behind `count` others.
+    #[inline(always)]
+    fn add(&mut self, sent: &Sent, lane: &Lane, outbound: bool, count: usize) {
+        let (of, bytes) = (Flow::new(sent.service, outbound), u64::from(lane.end) - L3 as u64);
+        self.rows.add(counters::destination_row(sent.destination), traffic(outbound, 1, bytes));
+        if of != self.of {
+            self.turn(of, count);
         }
-        self.packets += 1;
         self.bytes += bytes;
+        self.out.note(Verdict::forward(ServiceId(sent.service), sent.destination));
     }
 
-    /// Counts them.
-    #[inline]
-    fn count(self, rows: Rows<'_>) {
-        if self.packets != 0 {
-            let adds = traffic(self.outbound, self.packets, self.bytes);
-            rows.add(counters::service_row(self.service), adds);
+    /// Goes on with other traffic, behind `count` packets.
+    #[inline(never)]
+    fn turn(&mut self, of: Flow, count: usize) {
+        self.settle(count);
+        (self.of, self.since, self.bytes) = (of, count, 0);
+    }
+
+    /// Counts what is not counted yet, behind `count` packets.
+    #[inline(always)]
+    fn settle(&self, count: usize) {
+        let packets = count - self.since;
+        if packets != 0 {
+            let adds = traffic(self.of.outbound(), packets as u64, self.bytes);
+            self.rows.add(counters::service_row(self.of.service()), adds);
         }
     }
 }
@@ -240,23 +278,22 @@ pub(super) fn rewrite<
     const A: usize,
 >(
     head: &mut [u8; N],
-    lane: &Lane,
+    kind: Kind,
     end: &End<A>,
     was: Sum,
 ) {
     head[ADDR..ADDR + A].copy_from_slice(&end.addr);
     head[PORT..PORT + 2].copy_from_slice(&end.port);
-    let at = match lane.class.proto() {
-        Proto::Tcp => L4 + 16,
-        Proto::Udp => L4 + 6,
-    };
-    // RFC 768: zero says that there is none.
-    if lane.class.proto() == Proto::Udp && head[at..at + 2] == [0, 0] {
-        return;
-    }
-    adjust(head, at, [was, end.sum]);
-    if lane.class.proto() == Proto::Udp && head[at..at + 2] == [0, 0] {
-        head[at..at + 2].copy_from_slice(&[0xff; 2]);
+    match kind.proto() {
+        Proto::Tcp => adjust(head, L4 + 16, [was, end.sum]),
+        // RFC 768: zero says that there is none.
+        Proto::Udp if head[L4 + 6..L4 + 8] == [0, 0] => {}
+        Proto::Udp => {
+            adjust(head, L4 + 6, [was, end.sum]);
+            if head[L4 + 6..L4 + 8] == [0, 0] {
+                head[L4 + 6..L4 + 8].copy_from_slice(&[0xff; 2]);
+            }
+        }
     }
 }
 

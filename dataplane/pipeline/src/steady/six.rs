@@ -4,42 +4,38 @@
 use super::head::{be16, be64, transport};
 use super::plan::{Exit, Front, Target};
 use super::send::{Known, Sent, finish, rewrite};
-use super::{Class, HEAD_V6, L3, Lane, Way};
+use super::{HEAD_V6, L3, Lane, Way};
 use crate::entry::Steady;
 use crate::ids::DestId;
 use crate::key::Key;
 use crate::snapshot::{Method, Snapshot};
 use sheave_frame::Frame;
-use sheave_proto::wire::eth::ethertype;
 use sheave_proto::wire::flow::Proto;
-use sheave_table::{Payload, Table};
+use sheave_table::{Bucket, Pattern, Payload, Table};
 use std::net::Ipv6Addr;
 
 /// Where the transport's header begins behind a plain one.
 const L4: usize = L3 + 40;
 
-/// Reads a frame into its lane. `false` when it is to go the long way.
+/// Reads a frame that is the director's and IPv6 into its lane. `false` when it is to go the long way.
 #[inline(never)]
-pub(crate) fn read_v6(lane: &mut Lane, frame: &Frame, snapshot: &Snapshot, table: &Table<3>) -> bool {
-    let Some(head) = frame.head::<HEAD_V6>() else { return false };
+pub(super) fn read_v6(lane: &mut Lane, frame: &Frame, snapshot: &Snapshot, table: &Table<3>) -> bool {
+    let Some(head) = frame.window::<HEAD_V6>() else { return false };
     let payload = usize::from(be16(head, L3 + 4));
-    let ours = head.first_chunk().is_some_and(|to| snapshot.plan().is_for(frame.ingress(), to));
-    let plain = be16(head, 12) == ethertype::IPV6 && head[L3] >> 4 == 6 && head[L3 + 7] >= 2;
-    if !ours || !plain || payload + L4 > frame.len() {
+    if head[L3] >> 4 != 6 || head[L3 + 7] < 2 || payload + L4 > frame.len() {
         return false;
     }
-    let Some((proto, flags)) = transport(head[L3 + 6], payload, be16(head, L4 + 4), be16(head, L4 + 12))
-    else {
+    let Some(kind) = transport(head[L3 + 6], (0, payload), be16(head, L4 + 4), be16(head, L4 + 12)) else {
         return false;
     };
-    let Some((way, id, key)) = flow(head, proto, snapshot) else { return false };
+    let Some((way, id, key)) = flow(head, kind.proto(), snapshot) else { return false };
     lane.key = key;
     lane.hash = table.hash(&key);
+    lane.spot = table.approach(Bucket::First, lane.hash);
     // The packet lies within the frame.
     lane.end = be16(head, L3 + 4).wrapping_add(54);
     lane.id = id;
-    lane.way = way;
-    lane.class = Class::of(proto, flags);
+    lane.kind = if way == Way::Out { kind.v6().out() } else { kind.v6() };
     true
 }
 
@@ -55,14 +51,14 @@ fn flow(head: &[u8; HEAD_V6], proto: Proto, snapshot: &Snapshot) -> Option<(Way,
             // Unspecified, loopback and mapped addresses, multicast, the VIP itself.
             let doubtful = head[L3 + 8] == 0 || head[L3 + 8] == 0xff || client == server;
             let key = Key::wide_in((client.into(), sport), dport, listen).words();
-            return (!doubtful).then_some((Way::InV6, listen.0, key));
+            return (!doubtful).then_some((Way::In, listen.0, key));
         }
         if snapshot.is_own(server.into()) {
             return None;
         }
     }
     let real = snapshot.real_at_v6(client, sport, proto)?;
-    Some((Way::OutV6, real.0, Key::wide_out((server.into(), dport), sport, real).words()))
+    Some((Way::Out, real.0, Key::wide_out((server.into(), dport), sport, real).words()))
 }
 
 impl<'a> Known<'a> {
@@ -70,19 +66,21 @@ impl<'a> Known<'a> {
     #[inline(never)]
     pub(super) fn inbound_v6(&self, frame: &mut Frame, lane: &Lane, ident: &mut u16) -> Option<Sent> {
         let front = self.plan.front_v6(usize::from(lane.id))?;
-        let payload = self.tables.wide.at(lane.spot, &lane.key)?.payload;
-        if !self.from_client[lane.class as usize].holds(payload) {
-            return None;
-        }
+        let payload = self.wide.still(lane.spot, self.from_client.of(lane.kind)?)?;
         let (destination, target) = self.target_v6(payload, front)?;
         if lane.end > target.exit.end {
             return None;
         }
-        let head = frame.head_mut::<HEAD_V6>()?;
+        let head = frame.window_mut::<HEAD_V6>()?;
         match target.method {
             Method::Nat => {
                 leave(head, &target.exit);
-                rewrite::<{ L3 + 24 }, { L4 + 2 }, L4, HEAD_V6, 16>(head, lane, &target.end, front.end.out);
+                rewrite::<{ L3 + 24 }, { L4 + 2 }, L4, HEAD_V6, 16>(
+                    head,
+                    lane.kind,
+                    &target.end,
+                    front.end.out,
+                );
             }
             Method::Tunnel => {
                 let sent = Sent { service: front.service, destination };
@@ -97,24 +95,23 @@ impl<'a> Known<'a> {
     /// Sends a real server's packet on.
     #[inline(never)]
     pub(super) fn outbound_v6(&self, frame: &mut Frame, lane: &Lane) -> Option<Sent> {
-        let wide = self.tables.wide;
-        let reply = wide.at(lane.spot, &lane.key)?.payload;
-        let (key, payload) = wide.load(Steady::reply_wide(reply)?)?;
+        let reply = lane.spot.seen(Pattern::LIVE)?;
+        let (key, payload) = self.wide.load(Steady::reply_wide(reply)?)?;
         let listen = Key::listen_of_reply(&lane.key, &key)?;
         let front = self.plan.front_v6(listen.index())?;
         // The state tells the protocol as well.
-        if !self.from_real[lane.class as usize].holds(payload) {
+        if !self.from_real.of(lane.kind)?.matches(payload) {
             return None;
         }
         let (destination, target) = self.target_v6(payload, front)?;
-        let head = frame.head_mut::<HEAD_V6>()?;
+        let head = frame.window_mut::<HEAD_V6>()?;
         let to = (u128::from(be64(head, L3 + 24)) << 64) | u128::from(be64(head, L3 + 32));
         let exit = self.plan.exit_v6(to)?;
         if lane.end > exit.end || target.method != Method::Nat || target.real != lane.id {
             return None;
         }
         leave(head, exit);
-        rewrite::<{ L3 + 8 }, L4, L4, HEAD_V6, 16>(head, lane, &front.end, target.end.out);
+        rewrite::<{ L3 + 8 }, L4, L4, HEAD_V6, 16>(head, lane.kind, &front.end, target.end.out);
         finish(frame, lane, exit);
         Some(Sent { service: front.service, destination })
     }

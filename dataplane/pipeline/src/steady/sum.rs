@@ -6,6 +6,9 @@
 pub(super) struct Sum(u16);
 
 impl Sum {
+    /// Of nothing.
+    pub(super) const ZERO: Sum = Sum(0);
+
     /// What the time to live adds to the sum of an IPv4 header when one is taken from it: the complement of 0x0100.
     pub(super) const AGED: Sum = Sum::word([0xfe, 0xff]);
 
@@ -48,12 +51,18 @@ impl Sum {
     }
 }
 
-/// Whether the words of a header, its checksum among them, sum to all ones.
+/// Whether the words of a header, its checksum among them, sum to all ones. Of a header that begins with 0x45 and is not a
+/// fragment's.
 #[inline(always)]
 pub(super) fn adds_up(header: &[u8; 20]) -> bool {
+    // PERF: `instructions/nat-in-64`. Many words at once: where in a larger one a word is makes no difference to the sum modulo
+    // 0xffff. The largest has a zero on top, the end of the fragment's offset, so that nothing is carried out.
+    let (long, _) = header.as_chunks();
     let (words, _) = header.as_chunks();
+    let ([first, ..], [_, _, rest @ ..]) = (long, words) else { return false };
+    let sum = rest.iter().map(|word| u64::from(u32::from_le_bytes(*word))).sum::<u64>();
     // Not all bytes are zero, so that the sum modulo 0xffff is all ones in one spelling only.
-    words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() % 0xffff == 0
+    u64::from_le_bytes(*first).wrapping_add(sum) % 0xffff == 0
 }
 
 #[cfg(test)]
@@ -74,6 +83,7 @@ mod tests {
         #[test]
         fn a_change_brings_a_checksum_in_step(mut bytes: [u8; 20], new: [u8; 6]) {
             bytes[0] = 0x45;
+            (bytes[6], bytes[7]) = (bytes[6] & 0xc0, 0);
             bytes[10..12].fill(0);
             let before = checksum(&bytes);
             let after = Sum::checksum(before).and(Sum::words(&bytes[14..20]).taken()).and(Sum::words(&new));

@@ -1,6 +1,6 @@
 //! What the short way reads, it understands as the long way does.
 
-use super::{Lane, Way, read, read_v6};
+use super::{Lane, Way, read};
 use crate::ids::{ListenId, RealId};
 use crate::parse::{Parsed, parse};
 use crate::pipeline::Shared;
@@ -62,13 +62,12 @@ fn short(bytes: &[u8], snapshot: &Snapshot, tables: &Tables) -> Option<Parsed> {
     let mut frame = Frame::new(Box::leak(vec![0; 1024].into_boxed_slice()), FrameId(0), PoolId(0));
     frame.fill(bytes).expect("fits");
     frame.set_ingress(CLIENT_SIDE);
-    let read =
-        read(&mut lane, &frame, snapshot, tables.narrow) || read_v6(&mut lane, &frame, snapshot, tables.wide);
+    let read = read(&mut lane, &frame, snapshot, tables);
     _ = frame.into_parts();
     let packet = if read { lane.packet(bytes, tables)? } else { return None };
-    Some(match lane.way {
-        Way::In | Way::InV6 => Parsed::Inbound(packet, ListenId(lane.id)),
-        Way::Out | Way::OutV6 => Parsed::Outbound(packet, RealId(lane.id)),
+    Some(match lane.kind.way() {
+        Way::In => Parsed::Inbound(packet, ListenId(lane.id)),
+        Way::Out => Parsed::Outbound(packet, RealId(lane.id)),
         Way::Long => unreachable!("it was read"),
     })
 }

@@ -3,7 +3,7 @@
 use super::plan::Exit;
 use super::send::leave;
 use super::sum::Sum;
-use super::{HEAD, L3, Lane, Way};
+use super::{HEAD, L3, Lane};
 use crate::ids::DestId;
 use crate::live::Live;
 use crate::snapshot::{Snapshot, Tunnel};
@@ -50,8 +50,8 @@ fn wrap(
     tunnel: &Tunnel,
     ident: u16,
 ) -> Option<()> {
-    let v6 = lane.way == Way::InV6;
-    let head = frame.head_mut::<HEAD>()?;
+    let v6 = lane.kind.is_v6();
+    let head = frame.window_mut::<HEAD>()?;
     let inner = if v6 {
         head[L3 + 7] = head[L3 + 7].wrapping_sub(1);
         let tos = (head[L3] << 4) | (head[L3 + 1] >> 4);

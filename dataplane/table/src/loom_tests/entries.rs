@@ -7,15 +7,15 @@ use loom::{
     thread::{self, JoinHandle},
 };
 
-const X: [u64; 1] = [7];
+pub(super) const X: [u64; 1] = [7];
 const Y: [u64; 1] = [8];
 
-fn table<const K: usize>() -> Arc<Table<K>> {
+pub(super) fn table<const K: usize>() -> Arc<Table<K>> {
     Arc::new(Table::on_heap(4 / K as u64, 1))
 }
 
 /// Tries to make an entry; its handle if it was made.
-fn insert<const K: usize>(table: &Table<K>, key: [u64; K], payload: u64) -> Option<Handle> {
+pub(super) fn insert<const K: usize>(table: &Table<K>, key: [u64; K], payload: u64) -> Option<Handle> {
     match table.reserve(&key, table.hash(&key)) {
         Reserve::Reserved(slot) => slot.publish(Payload::new(payload)).ok(),
         Reserve::Exists(_) | Reserve::Busy | Reserve::Full => None,
@@ -38,7 +38,7 @@ fn entries<const K: usize>(table: &Table<K>, key: [u64; K]) -> Vec<(Handle, Payl
 }
 
 /// Keys that want the same two main buckets as `key`, in the same order.
-fn neighbours(table: &Table<1>, key: [u64; 1]) -> impl Iterator<Item = [u64; 1]> {
+pub(super) fn neighbours(table: &Table<1>, key: [u64; 1]) -> impl Iterator<Item = [u64; 1]> {
     let wanted = table.shape.main(table.hash(&key));
     let secrets = *table.secrets_for_models();
     let shape = table.shape;
@@ -271,9 +271,9 @@ fn one_of_many_removes() {
     });
 }
 
-const LONG: [u64; 3] = [1, 2, 3];
+pub(super) const LONG: [u64; 3] = [1, 2, 3];
 /// Shares its first word.
-const NEXT: [u64; 3] = [1, 5, 6];
+pub(super) const NEXT: [u64; 3] = [1, 5, 6];
 
 /// (d) A key of several words is never seen torn, while its slot goes from one entry to another whose key is partly
 /// the same: `look` may see either, and nothing else.
@@ -333,7 +333,7 @@ fn a_long_key_is_scanned_whole() {
 }
 
 /// A seed with which both long keys want the same bucket first.
-fn seed_that_collides() -> u64 {
+pub(super) fn seed_that_collides() -> u64 {
     (0..)
         .find(|&seed| {
             let secrets = crate::hash::Secrets::new(seed);

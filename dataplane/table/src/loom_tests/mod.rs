@@ -4,6 +4,7 @@
 //! Tables are tiny here: two main buckets of two slots (of one, with keys of three words), as much of overflow.
 
 mod entries;
+mod glances;
 mod rest;
 
 use crate::sync::model::count_every_access;
