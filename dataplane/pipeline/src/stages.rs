@@ -109,13 +109,15 @@ impl Stages {
     /// Notes a stride.
     #[inline(always)]
     fn note(&mut self, stride: usize, frames: &[Frame], snapshot: &Snapshot, tables: &Tables) {
-        let (lanes, _) = self.lanes.as_chunks_mut();
+        let (lanes, _) = self.lanes.as_chunks_mut::<STRIDE>();
         let (Some(noted), Some(lanes)) = (self.strides.get_mut(stride), lanes.get_mut(stride)) else {
             return;
         };
-        let frames = frames.get(stride * STRIDE..self.len).unwrap_or_default();
+        let end = self.len.min((stride + 1) * STRIDE);
+        let frames = frames.get(stride * STRIDE..end).unwrap_or_default();
         let others = self.others.len();
-        *noted = Stride { len: frames.len().min(STRIDE), ..Stride::default() };
+        *noted = Stride { len: frames.len(), ..Stride::default() };
+        let lanes = lanes.get_mut(..frames.len()).unwrap_or_default();
         noted.opening = note(lanes, frames, snapshot, tables, &mut self.others);
         noted.others = (others, self.others.len());
     }
@@ -166,17 +168,17 @@ type Lanes = [Lane; STRIDE];
 /// Each pass is a function of its own, so that it has the registers for itself.
 #[inline(never)]
 fn note(
-    lanes: &mut Lanes,
+    lanes: &mut [Lane],
     frames: &[Frame],
     snapshot: &Snapshot,
     tables: &Tables,
     others: &mut Vec<Parsed>,
 ) -> bool {
     let mut kinds = Kind::TCP_IN;
-    let mut lanes = lanes.iter_mut();
-    for frame in frames {
+    let mut frames = frames.iter();
+    for lane in lanes {
         // PERF: `instructions/*`. Not `zip`, which counts the pairs instead of walking along both.
-        let Some(lane) = lanes.next() else { break };
+        let Some(frame) = frames.next() else { break };
         if steady::read(lane, frame, snapshot, tables) {
             kinds = kinds.or(lane.kind);
         } else {
