@@ -27,6 +27,9 @@ use std::ops::Range;
 /// Frames of a stride: enough to hide a wait for memory behind, few enough to stay in registers' reach.
 const STRIDE: usize = 16;
 
+/// All is noted before anything is handled, and leaves the burst.
+const _: () = assert!(BURST / STRIDE <= Stages::DEPTH);
+
 /// What the first passes note of a burst, at most [`BURST`] frames of it.
 #[derive(Debug)]
 pub(crate) struct Stages {
@@ -55,9 +58,6 @@ struct Stride {
 impl Stages {
     /// Steps by which handling is behind the first pass.
     const DEPTH: usize = 4;
-
-    /// All is noted before anything is handled, and leaves the burst.
-    const _ALL_IS_NOTED: () = assert!(BURST / STRIDE <= Stages::DEPTH);
 
     pub(crate) fn new() -> Stages {
         Stages {
@@ -96,9 +96,7 @@ impl Stages {
             self.look(0, overflow, tables);
             return 0..len;
         }
-        if step * STRIDE < len {
-            self.note(step, frames, snapshot, tables);
-        }
+        self.note(step, frames, snapshot, tables);
         self.look(step.wrapping_sub(3), overflow, tables);
         self.look(step.wrapping_sub(2), second, tables);
         self.first(step.wrapping_sub(1), snapshot, tables);
@@ -106,7 +104,7 @@ impl Stages {
         at(step)..at(step + 1)
     }
 
-    /// Notes a stride.
+    /// Notes a stride, or that it has no frames.
     #[inline(always)]
     fn note(&mut self, stride: usize, frames: &[Frame], snapshot: &Snapshot, tables: &Tables) {
         let (lanes, _) = self.lanes.as_chunks_mut::<STRIDE>();
@@ -117,9 +115,12 @@ impl Stages {
         let frames = frames.get(stride * STRIDE..end).unwrap_or_default();
         let others = self.others.len();
         *noted = Stride { len: frames.len(), ..Stride::default() };
-        let lanes = lanes.get_mut(..frames.len()).unwrap_or_default();
-        noted.opening = note(lanes, frames, snapshot, tables, &mut self.others);
-        noted.others = (others, self.others.len());
+        if let Some(lanes) = lanes.get_mut(..frames.len())
+            && !lanes.is_empty()
+        {
+            noted.opening = note(lanes, frames, snapshot, tables, &mut self.others);
+            noted.others = (others, self.others.len());
+        }
     }
 
     /// Looks into the first buckets of a stride's keys.
