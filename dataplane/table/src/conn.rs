@@ -220,6 +220,7 @@ impl<const K: usize> Table<K> {
     ///
     /// # Errors
     /// The payload is another by now, or the entry is gone; nothing was changed.
+    #[inline]
     pub fn remove(&self, handle: Handle, seen: Payload) -> Result<(), Update> {
         self.step(handle, seen, Phase::Dying, seen)?;
         self.count_out(handle);
@@ -262,6 +263,16 @@ impl<const K: usize> Table<K> {
 
     #[inline(always)]
     fn find(&self, bucket: usize, key: &[u64; K]) -> Option<Found> {
+        // At a glance first: most keys that are asked for are not there, or in one bucket of several.
+        if !self.bucket(bucket).iter().fold(false, |any, slot| any | slot.resembles(key)) {
+            return None;
+        }
+        self.find_among(bucket, key)
+    }
+
+    /// The same where it seems to be.
+    #[inline]
+    fn find_among(&self, bucket: usize, key: &[u64; K]) -> Option<Found> {
         self.bucket(bucket).iter().enumerate().find_map(|(i, slot)| {
             let word = slot.live(key)?;
             Some(Found { handle: Handle::new(bucket + i, word.generation()), payload: word.payload() })
@@ -323,7 +334,7 @@ impl<const K: usize> Table<K> {
         self.shard(handle).fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_out(&self, handle: Handle) {
+    pub(crate) fn count_out(&self, handle: Handle) {
         // ORDERING: Relaxed, an estimate for people.
         self.shard(handle).fetch_sub(1, Ordering::Relaxed);
     }
@@ -391,5 +402,22 @@ pub(crate) mod tests {
         assert_eq!(table.load(handle), None);
         assert_eq!(table.confirm(handle, &key), None);
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_renewed_entry_stays_in_its_slot() {
+        let table = Table::<1>::on_heap(64, 7);
+        let (key, hash) = ([7], table.hash(&[7]));
+        let old = insert(&table, key, 5).expect("room");
+        assert!(table.renew(old, Payload::new(6)).is_none(), "it holds something else");
+        let renewed = table.renew(old, Payload::new(5)).expect("it is as seen");
+        assert_eq!((table.get(&key, hash), table.load(old), table.len()), (None, None, 0));
+        let new = renewed.publish(Payload::new(6)).expect("nobody else is here");
+        assert_eq!(new.slot(), old.slot());
+        assert_eq!(table.get(&key, hash), Some(Found { handle: new, payload: Payload::new(6) }));
+        assert_eq!((table.load(old), table.len()), (None, 1));
+        drop(table.renew(new, Payload::new(6)));
+        assert_eq!((table.get(&key, hash), table.len()), (None, 0));
+        insert(&table, key, 8).expect("the slot is free");
     }
 }

@@ -10,6 +10,7 @@
 
 use crate::{
     Bucket, Found, Handle, Hash, Payload, Table,
+    slot::Slot,
     sync::{Ordering, fence, spin_loop},
     word::{Phase, Word},
 };
@@ -44,6 +45,16 @@ pub struct Reservation<'t, const K: usize> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Killed;
 
+/// What room there is in a bucket.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Free slots.
+    free: usize,
+    /// The first of them, and its word.
+    slot: usize,
+    word: Word,
+}
+
 /// A step of an attempt: the slot, or how the attempt ended.
 enum End {
     Exists(Found),
@@ -53,16 +64,19 @@ enum End {
 
 impl<const K: usize> Table<K> {
     /// Claims a slot for an entry of `key`, whose hash is `hash`.
+    ///
+    /// PERF: `instructions/new-nat-64`. That the key is there already, or somebody else with it, is rare.
+    #[inline]
     pub fn reserve(&self, key: &[u64; K], hash: Hash) -> Reserve<'_, K> {
+        let main = self.shape.main(hash);
         // All that `survey` and `settle` look at, at once: memory is waited for once, not for each.
-        self.prefetch(Bucket::First, hash);
-        self.prefetch(Bucket::Second, hash);
+        main.into_iter().for_each(|bucket| self.prefetch_bucket(bucket));
         if self.overflowed() > 0 {
             self.prefetch(Bucket::Third, hash);
             self.prefetch(Bucket::Fourth, hash);
         }
         for _ in 0..ATTEMPTS {
-            match self.try_reserve(key, hash) {
+            match self.try_reserve(key, hash, main) {
                 Ok(reservation) => return Reserve::Reserved(reservation),
                 Err(End::Exists(found)) => return Reserve::Exists(found),
                 Err(End::Full) => return Reserve::Full,
@@ -72,38 +86,76 @@ impl<const K: usize> Table<K> {
         Reserve::Busy
     }
 
-    fn try_reserve(&self, key: &[u64; K], hash: Hash) -> Result<Reservation<'_, K>, End> {
-        let reservation = self.claim(self.survey(key, hash)?).ok_or(End::Again)?;
+    /// Ends an entry, if its payload still is `seen`, and claims its slot for the next entry of its key, in one step. `None`
+    /// if it holds something else by now, or is gone.
+    ///
+    /// The key stays where it is, so that nobody else need be looked for: whoever inserts it too meets it here, live or
+    /// pending, and settles as with any other.
+    #[inline]
+    pub fn renew(&self, handle: Handle, seen: Payload) -> Option<Reservation<'_, K>> {
+        let live = Word::new(Phase::Live, handle.generation(), seen);
+        let word = live.claimed();
+        self.slot(handle)?.exchange(live, word).ok()?;
+        self.count_out(handle);
+        Some(Reservation { table: self, handle: handle.of(word.generation()), word })
+    }
+
+    #[inline(always)]
+    fn try_reserve(&self, key: &[u64; K], hash: Hash, main: [usize; 2]) -> Result<Reservation<'_, K>, End> {
+        let reservation = self.claim(self.survey(key, hash, main)?).ok_or(End::Again)?;
         let mine = self.slot(reservation.handle).expect("a claimed slot exists");
         mine.write_key(key);
         // ORDERING: SeqCst, with the same fence of every other inserter of this key: of two, the later in the order
         // of fences sees the key (and the count of overflowed slots) that the earlier wrote before its own.
         fence(Ordering::SeqCst);
-        self.settle(key, hash, reservation.handle)?;
+        self.settle(key, hash, main, reservation.handle)?;
         Ok(reservation)
     }
 
     /// Looks for an entry of `key`, and for the free slot that suits it best.
-    fn survey(&self, key: &[u64; K], hash: Hash) -> Result<(usize, Word), End> {
-        let mut room = None;
-        for bucket in self.shape.main(hash) {
-            let (free, _) = self.look(bucket, key)?;
-            room = room.or(free);
+    #[inline(always)]
+    fn survey(&self, key: &[u64; K], hash: Hash, main: [usize; 2]) -> Result<(usize, Word), End> {
+        let (first, second) = (self.look(main[0], key)?, self.look(main[1], key)?);
+        let room = if first.free != 0 { first } else { second };
+        if room.free != 0 && self.overflowed() == 0 {
+            return Ok((room.slot, room.word));
         }
-        if room.is_some() && self.overflowed() == 0 {
-            return room.ok_or(End::Full);
-        }
-        let [first, second] = self.shape.overflow(hash);
-        let (first, roomy) = self.look(first, key)?;
-        let (second, roomier) = self.look(second, key)?;
-        // Evenly filled: the overflow area has no further way out.
-        let overflow = if roomier > roomy { second } else { first };
-        room.or(overflow).ok_or(End::Full)
+        self.survey_overflow(key, hash, room)
     }
 
-    /// The first free slot of a bucket and how many there are, unless `key` is in it.
-    fn look(&self, bucket: usize, key: &[u64; K]) -> Result<(Option<(usize, Word)>, usize), End> {
-        let (mut free, mut count) = (None, 0);
+    /// The same where the main area alone does not tell.
+    #[cold]
+    #[inline(never)]
+    fn survey_overflow(&self, key: &[u64; K], hash: Hash, main: Room) -> Result<(usize, Word), End> {
+        let [first, second] = self.shape.overflow(hash);
+        let (first, second) = (self.look(first, key)?, self.look(second, key)?);
+        // Evenly filled: the overflow area has no further way out.
+        let overflow = if second.free > first.free { second } else { first };
+        let room = if main.free != 0 { main } else { overflow };
+        if room.free != 0 { Ok((room.slot, room.word)) } else { Err(End::Full) }
+    }
+
+    /// What room there is in a bucket, unless `key` is in it.
+    #[inline(always)]
+    fn look(&self, bucket: usize, key: &[u64; K]) -> Result<Room, End> {
+        let slots = self.bucket(bucket);
+        if slots.iter().fold(false, |any, slot| any | slot.resembles(key)) {
+            self.meet(bucket, key)?;
+        }
+        let mut room = Room { free: 0, slot: 0, word: Word::from_bits(0) };
+        for (i, slot) in slots.iter().enumerate().rev() {
+            let word = slot.word();
+            if word.phase() == Phase::Free {
+                room = Room { free: room.free + 1, slot: bucket + i, word };
+            }
+        }
+        Ok(room)
+    }
+
+    /// Whether `key` really is in a bucket where it seems to be.
+    #[cold]
+    #[inline(never)]
+    fn meet(&self, bucket: usize, key: &[u64; K]) -> Result<(), End> {
         for (i, slot) in self.bucket(bucket).iter().enumerate() {
             if let Some(word) = slot.occupant(key) {
                 let handle = Handle::new(bucket + i, word.generation());
@@ -112,16 +164,12 @@ impl<const K: usize> Table<K> {
                     _ => End::Again,
                 });
             }
-            let word = slot.word();
-            if word.phase() == Phase::Free {
-                free = free.or(Some((bucket + i, word)));
-                count += 1;
-            }
         }
-        Ok((free, count))
+        Ok(())
     }
 
     /// Takes a slot that was seen free.
+    #[inline(always)]
     fn claim(&self, (slot, seen): (usize, Word)) -> Option<Reservation<'_, K>> {
         let handle = Handle::new(slot, seen.claimed().generation());
         if self.in_overflow(handle) {
@@ -142,8 +190,9 @@ impl<const K: usize> Table<K> {
     }
 
     /// Looks at all places of `key` but `mine`, and settles with whoever else is there.
-    fn settle(&self, key: &[u64; K], hash: Hash, mine: Handle) -> Result<(), End> {
-        for bucket in self.shape.main(hash) {
+    #[inline(always)]
+    fn settle(&self, key: &[u64; K], hash: Hash, main: [usize; 2], mine: Handle) -> Result<(), End> {
+        for bucket in main {
             self.settle_in(bucket, key, mine)?;
         }
         if self.overflowed() > 0 {
@@ -154,7 +203,19 @@ impl<const K: usize> Table<K> {
         Ok(())
     }
 
+    #[inline(always)]
     fn settle_in(&self, bucket: usize, key: &[u64; K], mine: Handle) -> Result<(), End> {
+        let other = |i: usize, slot: &Slot<K>| slot.resembles(key) & ((bucket + i) as u64 != mine.slot());
+        if !self.bucket(bucket).iter().enumerate().fold(false, |any, (i, slot)| any | other(i, slot)) {
+            return Ok(());
+        }
+        self.settle_with(bucket, key, mine)
+    }
+
+    /// The same where others seem to be.
+    #[cold]
+    #[inline(never)]
+    fn settle_with(&self, bucket: usize, key: &[u64; K], mine: Handle) -> Result<(), End> {
         for (i, slot) in self.bucket(bucket).iter().enumerate() {
             let index = bucket + i;
             if index as u64 == mine.slot() {
@@ -185,6 +246,7 @@ impl<const K: usize> Reservation<'_, K> {
     ///
     /// # Errors
     /// Another insert of the same key went first.
+    #[inline]
     pub fn publish(self, payload: Payload) -> Result<Handle, Killed> {
         let live = Word::new(Phase::Live, self.word.generation(), payload);
         let slot = self.table.slot(self.handle).expect("a claimed slot exists");

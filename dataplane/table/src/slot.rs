@@ -9,6 +9,8 @@
 //!    +----------------------------------------------------------------+
 //! ```
 //!
+//! and from live to pending again, a generation on, for the next entry of the same key (renew).
+//!
 //! Invariants:
 //! - Key words are written by the claimer of a pending slot and by whoever clears a dying one, nobody else. So the
 //!   key of a live entry stands still.

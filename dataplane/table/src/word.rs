@@ -120,6 +120,12 @@ impl Handle {
     pub(crate) const fn generation(self) -> Generation {
         Generation(self.0 & GENERATION_MASK)
     }
+
+    /// That of another entry in the same slot.
+    #[inline(always)]
+    pub(crate) const fn of(self, generation: Generation) -> Handle {
+        Handle((self.0 & !GENERATION_MASK) | generation.0)
+    }
 }
 
 impl From<Handle> for Payload {

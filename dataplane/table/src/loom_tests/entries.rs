@@ -112,6 +112,59 @@ fn two_inserts_make_one_entry_across_areas() {
     });
 }
 
+/// (a) An entry that is renewed while others are inserted under its key stays the only one, and its old handle finds
+/// nothing.
+#[test]
+fn a_renewed_entry_is_the_only_one() {
+    check(3, || {
+        let table = table();
+        let old = insert(&table, X, 1).unwrap();
+        let other = inserter(&table, 2);
+        let renewed = table.renew(old, Payload::new(1)).expect("nobody else changes it");
+        let mine = renewed.publish(Payload::new(3)).ok();
+        let other = other.join().unwrap();
+        assert_eq!(table.load(old), None);
+        one_at_most(&table, &[mine, other]);
+        assert!(mine.is_some() || other.is_some());
+    });
+}
+
+/// (a) The same of one that was inserted at the same time as another, which did not win.
+#[test]
+fn an_entry_renewed_beside_a_slow_insert_is_the_only_one() {
+    check(3, || {
+        let table = table();
+        let other = inserter(&table, 2);
+        let mine = insert(&table, X, 1).and_then(|old| {
+            let renewed = table.renew(old, Payload::new(1)).expect("nobody else changes it");
+            renewed.publish(Payload::new(3)).ok()
+        });
+        let other = other.join().unwrap();
+        one_at_most(&table, &[mine, other]);
+        assert!(mine.is_some() || other.is_some());
+    });
+}
+
+/// (c) Of two who renew an entry, or renew and remove it, one succeeds; what a reader sees is of one life.
+#[test]
+fn of_two_who_renew_one_succeeds() {
+    check(3, || {
+        let table = table();
+        let old = insert(&table, X, 1).unwrap();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.remove(old, Payload::new(1)).is_ok())
+        };
+        let mine = table.renew(old, Payload::new(1)).map(|renewed| renewed.publish(Payload::new(2)).unwrap());
+        let seen = table.load(old);
+        assert!(seen.is_none() || seen == Some((X, Payload::new(1))));
+        let removed = other.join().unwrap();
+        assert_eq!(removed, mine.is_none());
+        assert_eq!(get(&table, X).map(|found| found.payload), mine.map(|_| Payload::new(2)));
+        assert_eq!(table.len(), usize::from(mine.is_some()));
+    });
+}
+
 /// (a) A reservation that is given up leaves nothing, and does not take a rival's entry with it.
 #[test]
 fn a_reservation_given_up_leaves_nothing() {
