@@ -12,16 +12,16 @@
 
 use crate::context::Context;
 use crate::entry::{Entry, Flags, Reply, State, TemplateLife};
-use crate::ids::{DestId, ServiceId};
+use crate::ids::{DestId, RealId, ServiceId};
 use crate::inbound::{Aside, Served, Step};
-use crate::keeper::Connection;
+use crate::keeper::{ASIDE, Connection};
 use crate::key::{End, Key, KeyParts};
 use crate::packet::Packet;
 use crate::parse::out_key;
 use crate::reason::Reason;
 use crate::scheduler::{Excluded, Pick, Pool};
 use crate::side::{Home, Kind, Record};
-use crate::snapshot::{Destination, Method, SchedulerKind};
+use crate::snapshot::{Destination, Method, SchedulerKind, Snapshot};
 use crate::syn_proxy::{Accepted, Connecting};
 use crate::tables::{Place, Reserved, Wish};
 use crate::tcp_state::{Event, Seen, TcpState, next};
@@ -51,13 +51,21 @@ pub(crate) struct Opening {
 pub(crate) struct Way {
     pub(crate) client: End,
     pub(crate) real: End,
+    /// The name that the real server's packets come under.
+    pub(crate) name: Option<RealId>,
     pub(crate) proto: Proto,
 }
 
 impl Way {
-    fn of(packet: &Packet, to: &Destination) -> Way {
-        let client = KeyParts::of(packet.key).client;
-        Way { client, real: (to.addr, to.port.unwrap_or(packet.dport)), proto: packet.proto }
+    /// From `client` to `port` of a destination.
+    #[inline(always)]
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        client: End,
+        (to, port): (&Destination, u16),
+        proto: Proto,
+    ) -> Way {
+        Way { client, real: (to.addr, port), name: snapshot.real_of(to, port, proto), proto }
     }
 }
 
@@ -83,9 +91,39 @@ pub(crate) const FTP_DATA: u16 = 20;
 const ATTEMPTS: usize = 3;
 
 impl<'a> Context<'a> {
-    /// A packet without an entry: opens a connection, if it is one that does.
-    #[cold]
-    pub(crate) fn connect(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
+    /// A SYN of a connection that is over: ends it, and opens another in its place.
+    pub(crate) fn begin_anew(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        connection: Connection,
+    ) -> Step<'a> {
+        let before = connection.entry();
+        // From before a narrower listen took its port, it has another key.
+        if before.flags.intersects(ASIDE.with(Flags::CONTROLLED)) || connection.key != packet.key {
+            self.keeper().retire(connection);
+            return Step::Again;
+        }
+        let Some(place) = self.keeper().renew(connection) else { return Step::Again };
+        let step = self.connect(packet, served, Some(place));
+        let same =
+            |id: DestId, to: &Destination| (id, to.generation) == (before.destination, before.generation);
+        // To the same destination, the new one's way back is in the place of the old one's.
+        if !matches!(&step, Step::To(id, to) if same(*id, to)) {
+            let home = Home { destination: before.destination, generation: before.generation };
+            self.keeper().retire_reply(connection, Some(home), None);
+        }
+        step
+    }
+
+    /// A packet without an entry: opens a connection, if it is one that does. `place` is where its entry is to be, if it
+    /// has one already.
+    pub(crate) fn connect(
+        &mut self,
+        packet: &Packet,
+        served: Served<'a>,
+        place: Option<Reserved>,
+    ) -> Step<'a> {
         if self.snapshot.is_broadcast(KeyParts::of(packet.key).client.0) {
             return Step::Refuse(Reason::Martian);
         }
@@ -96,6 +134,7 @@ impl<'a> Context<'a> {
             return Step::Refuse(Reason::TtlExceeded);
         }
         if packet.key.listen().is_some_and(|listen| self.snapshot.expects(listen)) {
+            drop(place);
             return self.connect_expected(packet, served);
         }
         if packet.proto == Proto::Udp && self.snapshot.sends_once(served.id) {
@@ -104,10 +143,18 @@ impl<'a> Context<'a> {
         if served.service.syn_proxy && packet.proto == Proto::Tcp {
             return Step::Refuse(Reason::SynCookie);
         }
-        if self.begins(packet) { self.reserve(packet, served) } else { self.connect_adrift(packet, served) }
+        match place {
+            _ if !self.begins(packet) => {
+                drop(place);
+                self.connect_adrift(packet, served)
+            }
+            Some(place) => self.schedule(packet, served, place),
+            None => self.reserve(packet, served),
+        }
     }
 
     /// Makes an entry.
+    #[inline]
     pub(crate) fn reserve(&mut self, packet: &Packet, served: Served<'a>) -> Step<'a> {
         match self.tables().reserve(&packet.key, packet.hash) {
             Wish::Reserved(reserved) => self.schedule(packet, served, reserved),
@@ -125,6 +172,7 @@ impl<'a> Context<'a> {
     }
 
     /// Chooses a destination and completes the entry. Dropping the reservation gives its slot up.
+    #[inline(always)]
     fn schedule(&mut self, packet: &Packet, served: Served<'a>, reserved: Reserved) -> Step<'a> {
         self.schedule_for(packet, served, reserved, None)
     }
@@ -177,6 +225,7 @@ impl<'a> Context<'a> {
     }
 
     /// Chooses where a connection goes, and makes its out-entry if it has one. Says which template counts it.
+    #[inline(always)]
     fn choose(
         &mut self,
         packet: &Packet,
@@ -204,10 +253,11 @@ impl<'a> Context<'a> {
                 }
             };
         }
-        let mut excluded = Excluded::none();
+        let mut excluded = None;
         loop {
-            let Some(chosen) = self.pick(packet, served, &excluded) else {
-                let none = if excluded.is_empty() { Reason::NoDestination } else { Reason::NatTupleInUse };
+            let so_far = excluded.as_ref().unwrap_or(Excluded::NONE);
+            let Some(chosen) = self.pick(packet, served, so_far) else {
+                let none = if so_far.is_empty() { Reason::NoDestination } else { Reason::NatTupleInUse };
                 return Err(Step::Refuse(none));
             };
             if too_old(packet, chosen) {
@@ -216,13 +266,14 @@ impl<'a> Context<'a> {
             match self.reply_of(packet, chosen, reserved) {
                 Ok(reply) => return Ok((chosen, reply, None)),
                 Err(NoReply::Refused(reason)) => return Err(Step::Refuse(reason)),
-                Err(NoReply::InUse) if excluded.add(chosen.id) => {}
+                Err(NoReply::InUse) if excluded.get_or_insert_with(Excluded::none).add(chosen.id) => {}
                 Err(NoReply::InUse) => return Err(Step::Refuse(Reason::NatTupleInUse)),
             }
         }
     }
 
     /// The destination that is next by the scheduler.
+    #[inline]
     pub(crate) fn pick(
         &mut self,
         packet: &Packet,
@@ -241,6 +292,7 @@ impl<'a> Context<'a> {
     }
 
     /// The out-entry of a connection, under NAT.
+    #[inline(always)]
     fn reply_of(
         &mut self,
         packet: &Packet,
@@ -250,7 +302,10 @@ impl<'a> Context<'a> {
         if chosen.destination.method != Method::Nat {
             return Ok(None);
         }
-        self.make_reply(&Way::of(packet, chosen.destination), reserved.place()).map(Some)
+        let (client, to) = (KeyParts::of(packet.key).client, chosen.destination);
+        let port = to.port.unwrap_or(packet.dport);
+        let way = Way::new(self.snapshot, client, (to, port), packet.proto);
+        self.make_reply(&way, reserved.place()).map(Some)
     }
 
     /// Whether a helper looks into the connection that a packet opens.
@@ -260,6 +315,7 @@ impl<'a> Context<'a> {
     }
 
     /// Publishes the in-entry, and then its out-entry for good.
+    #[inline]
     pub(crate) fn publish(
         &mut self,
         opening: &Opening,
@@ -283,6 +339,7 @@ impl<'a> Context<'a> {
     }
 
     /// Publishes the in-entry, with its side record if it is to have one.
+    #[inline(always)]
     fn publish_in(
         &self,
         opening: &Opening,
@@ -309,6 +366,7 @@ impl<'a> Context<'a> {
     }
 
     /// The entry of a connection that this packet opens.
+    #[inline(always)]
     fn new_entry(&self, packet: &Packet, chosen: Chosen<'_>) -> Entry {
         // NAT sees both ways from the start; under DR and TUN the real server answers past the director.
         let (flags, seen) = match chosen.destination.method {
@@ -334,8 +392,8 @@ impl<'a> Context<'a> {
     /// Publishes the out-entry of a connection whose in-entry will be `of`.
     pub(crate) fn make_reply(&mut self, way: &Way, of: Place) -> Result<Place, NoReply> {
         let tables = self.tables();
-        let Way { client, real: (addr, port), proto } = *way;
-        let Some(real) = self.snapshot.real_at(addr, port, proto) else {
+        let Way { client, real: (addr, port), name, proto } = *way;
+        let Some(real) = name else {
             return Err(NoReply::Refused(Reason::NoRoute));
         };
         if let Some(keeping) = self.snapshot.port_keeping_real(addr, proto).filter(|keeping| *keeping != real)
@@ -362,7 +420,11 @@ impl<'a> Context<'a> {
                         return Err(NoReply::InUse);
                     }
                     // A leftover of a connection that has ended. Gone already is as good.
-                    let _gone = tables.remove(found.place, found.payload);
+                    if let Some(reserved) = tables.renew(found.place, found.payload)
+                        && let Ok(place) = reserved.publish(Reply { of, tentative: true }.payload())
+                    {
+                        return Ok(place);
+                    }
                 }
                 Wish::Busy => return Err(NoReply::Refused(Reason::EntryBusy)),
                 Wish::Full if self.make_room(&key, hash) => {}

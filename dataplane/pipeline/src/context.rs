@@ -192,7 +192,7 @@ impl<'a> Context<'a> {
     /// The connections as this packet sees them.
     #[inline]
     pub(crate) fn keeper(&mut self) -> Keeper<'_> {
-        Keeper::new(self.shared, self.snapshot, self.own.settings.worker, self.tick, &mut self.own.changes)
+        Keeper::new(self.shared, self.snapshot, self.own.settings.worker, self.now, &mut self.own.changes)
     }
 }
 

@@ -182,7 +182,7 @@ const TEMPLATE_AT: u32 = 50;
 
 impl Entry {
     /// The payload that says this.
-    #[inline]
+    #[inline(always)]
     pub fn payload(self) -> Payload {
         Payload::new(
             u64::from(self.tick.0)
@@ -227,7 +227,7 @@ impl Entry {
 }
 
 impl From<Payload> for Entry {
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of the word")]
     fn from(payload: Payload) -> Entry {
         let bits = payload.bits();

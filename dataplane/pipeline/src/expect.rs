@@ -54,8 +54,10 @@ impl<'a> Context<'a> {
                     let reply = match expected.client_port {
                         None => None,
                         Some(port) => {
-                            let real = (expected.real, expected.rport);
-                            let way = Way { client: (expected.client, port), real, proto: expected.proto };
+                            let (addr, rport, proto) = (expected.real, expected.rport, expected.proto);
+                            let name = self.snapshot.real_at(addr, rport, proto);
+                            let client = (expected.client, port);
+                            let way = Way { client, real: (addr, rport), name, proto };
                             let Ok(reply) = self.make_reply(&way, reserved.place()) else { return false };
                             Some(reply)
                         }
@@ -155,7 +157,7 @@ impl<'a> Context<'a> {
         if !self.keeper().retire(expectation) {
             return Step::Again;
         }
-        let way = Way { client, real: (destination.addr, rport), proto: packet.proto };
+        let way = Way::new(self.snapshot, client, (destination, rport), packet.proto);
         let reply = match self.make_reply(&way, reserved.place()) {
             Ok(reply) => reply,
             Err(NoReply::InUse) => return Step::Refuse(Reason::NatTupleInUse),

@@ -87,7 +87,7 @@ impl Sweeper {
             return;
         }
         self.at = self.at.after(scale(due, PASS, share));
-        self.walk(&mut Keeper::new(shared, snapshot, self.worker, now.tick(), changes), shared, due);
+        self.walk(&mut Keeper::new(shared, snapshot, self.worker, now, changes), shared, due);
     }
 
     /// Walks everything at once, if something may be due or the snapshot is another.
@@ -104,10 +104,9 @@ impl Sweeper {
         }
         while now.0.saturating_sub(at.0) > LONGEST && !shared.tables.is_empty() {
             at = at.after(LONGEST);
-            self.walk_all(&mut Keeper::new(shared, snapshot, self.worker, at.tick(), changes), shared);
+            self.walk_all(&mut Keeper::new(shared, snapshot, self.worker, at, changes), shared);
         }
-        let next_due =
-            self.walk_all(&mut Keeper::new(shared, snapshot, self.worker, now.tick(), changes), shared);
+        let next_due = self.walk_all(&mut Keeper::new(shared, snapshot, self.worker, now, changes), shared);
         // What is used from now on is not due before the shortest timeout is over.
         let seconds =
             u64::from(next_due.unwrap_or(u16::MAX).min(shortest_timeout(snapshot).saturating_add(1)));

@@ -3,7 +3,7 @@
 use crate::answer::Problem;
 use crate::connect::Chosen;
 use crate::context::{Account, Context};
-use crate::entry::{Entry, Flags, State};
+use crate::entry::{Entry, Flags};
 use crate::ids::{DestId, ListenId, ServiceId};
 use crate::keeper::{ASIDE, Connection, at_home, destination_aside, destination_of, was_reset};
 use crate::key::KeyParts;
@@ -13,12 +13,12 @@ use crate::reason::Reason;
 use crate::rewrite;
 use crate::side::{Home, Record};
 use crate::snapshot::{Destination, Listen, Method, OnRemoval, Service};
-use crate::tcp_state::{Event, Seen, TcpState, next};
+use crate::transition::{Gone, is_over, seen_of_client};
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
 use sheave_proto::wire::tcp::TcpFlags;
-use sheave_table::{RecordId, Update};
+use sheave_table::RecordId;
 
 /// Times that a packet looks again because another worker changed its entry meanwhile.
 const ATTEMPTS: usize = 4;
@@ -93,7 +93,7 @@ impl<'a> Context<'a> {
             };
             let (served, step) = match found {
                 Some((served, connection)) => (served, self.follow(packet, served, connection)),
-                None => (served, self.connect(packet, served)),
+                None => (served, self.connect(packet, served, None)),
             };
             match step {
                 Step::To(id, destination) => {
@@ -125,7 +125,7 @@ impl<'a> Context<'a> {
         let Some((id, destination)) = at_home(self.snapshot, served.id, home) else {
             return self.follow_kept(packet, served, connection);
         };
-        self.follow_to(packet, connection, (id, destination))
+        self.follow_to(packet, served, connection, (id, destination))
     }
 
     /// The same of one from an earlier life of its destination.
@@ -133,7 +133,7 @@ impl<'a> Context<'a> {
     #[inline(never)]
     fn follow_kept(&mut self, packet: &Packet, served: Served<'a>, connection: Connection) -> Step<'a> {
         match destination_aside(self.shared, self.snapshot, served.id, &connection) {
-            Some(to) => self.follow_to(packet, connection, to),
+            Some(to) => self.follow_to(packet, served, connection, to),
             None => self.orphaned(packet, served, connection),
         }
     }
@@ -153,7 +153,7 @@ impl<'a> Context<'a> {
             // Its state changes with the real server's answer.
             return Step::Aside(id, destination, Aside { id: record, record: of });
         }
-        match self.follow_to(packet, connection, (id, destination)) {
+        match self.follow_to(packet, served, connection, (id, destination)) {
             Step::To(id, destination) => Step::Aside(id, destination, Aside { id: record, record: of }),
             step => step,
         }
@@ -164,19 +164,18 @@ impl<'a> Context<'a> {
     fn follow_to(
         &mut self,
         packet: &Packet,
+        served: Served<'a>,
         connection: Connection,
         (id, destination): (DestId, &'a Destination),
     ) -> Step<'a> {
         let entry = connection.entry();
         if packet.proto == Proto::Tcp && packet.opens() && is_over(entry.state, entry.flags) {
-            self.keeper().retire(connection);
-            return Step::Again;
+            return self.begin_anew(packet, served, connection);
         }
         if packet.ttl <= 1 && destination.method != Method::Local {
             return Step::Refuse(Reason::TtlExceeded);
         }
-        let seen = if entry.flags.contains(Flags::NO_OUTPUT) { Seen::InOnly } else { Seen::In };
-        match self.touch(connection, packet, seen) {
+        match self.touch(connection, packet, seen_of_client(entry.flags)) {
             Ok(()) => Step::To(id, destination),
             Err(Gone) => Step::Again,
         }
@@ -214,60 +213,6 @@ impl<'a> Context<'a> {
     fn still(&self, connection: &Connection) -> bool {
         let found = self.tables().confirm(connection.place, &connection.key).map(Entry::from);
         found.is_some_and(|entry| entry.record() == connection.entry().record())
-    }
-
-    /// Notes a packet in its connection's entry: when, and what it does to the state.
-    #[inline(always)]
-    pub(crate) fn touch(&mut self, connection: Connection, packet: &Packet, seen: Seen) -> Result<(), Gone> {
-        let mut connection = connection;
-        let event = Event::of(packet.flags);
-        for _ in 0..ATTEMPTS {
-            let old = connection.entry();
-            let mut new = old;
-            if old.tick.age(self.tick).0 > 0 {
-                new.tick = self.tick;
-                if old.state == State::Udp && old.flags.intersects(Flags::NO_OUTPUT.with(Flags::REPLIED)) {
-                    // It goes on for more than a second, and if answers pass here, there was one.
-                    new.flags = new.flags.with(Flags::ASSURED);
-                }
-            }
-            if let (State::Tcp(state), Some(event)) = (old.state, event) {
-                let state = next(state, seen, event);
-                new.state = State::Tcp(state);
-                if state == TcpState::Established {
-                    new.flags = new.flags.with(Flags::ASSURED);
-                }
-            }
-            if seen == Seen::Out {
-                new.flags = new.flags.without(Flags::NO_OUTPUT).with(Flags::REPLIED);
-            }
-            if new == old {
-                return Ok(());
-            }
-            if seen == Seen::Out && !old.flags.contains(Flags::REPLIED) {
-                self.first_reply(&connection);
-            }
-            match self.keeper().update(connection, new) {
-                Ok(()) => return Ok(()),
-                Err(Update::Gone) => return Err(Gone),
-                Err(Update::Changed(payload)) => connection.payload = payload,
-            }
-            if connection.entry().flags.contains(Flags::DETACHED) {
-                return Err(Gone);
-            }
-        }
-        // So many others keep it alive that this packet need not.
-        Ok(())
-    }
-
-    /// The first packet of a connection that its destination sent back.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn first_reply(&self, connection: &Connection) {
-        if let Some(home) = connection.home(self.shared) {
-            let live = self.shared.live.destination(home.destination);
-            live.response().answered(connection.place.bits(), self.now);
-        }
     }
 
     /// Sends a client's packet on to its destination.
@@ -336,18 +281,5 @@ impl<'a> Context<'a> {
             Reason::SynProxied => self.accept_cookie(frame, packet, served),
             _ => self.end(frame, reason),
         }
-    }
-}
-
-/// The connection's entry is gone, or no longer of use.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
-/// Whether a SYN starts a new connection under the key of one in this state.
-fn is_over(state: State, flags: Flags) -> bool {
-    match state {
-        State::Tcp(TcpState::TimeWait | TcpState::Close) => true,
-        State::Tcp(TcpState::FinWait) => flags.contains(Flags::NO_OUTPUT),
-        _ => false,
     }
 }

@@ -10,8 +10,8 @@ use crate::parse::out_key;
 use crate::pipeline::Shared;
 use crate::side::{Home, Record, SideRecords};
 use crate::snapshot::{Destination, Listen, Method, Service, Snapshot};
-use crate::tables::{Place, Tables};
-use crate::time::Tick;
+use crate::tables::{Place, Reserved, Tables};
+use crate::time::{Tick, Time};
 use sheave_table::change::{Change, ChangeWriter};
 use sheave_table::{Payload, Update};
 
@@ -23,6 +23,7 @@ pub(crate) struct Keeper<'a> {
     live: &'a Live,
     own: &'a WorkerLive,
     pub(crate) snapshot: &'a Snapshot,
+    pub(crate) now: Time,
     pub(crate) tick: Tick,
     changes: &'a mut Option<ChangeWriter>,
 }
@@ -36,7 +37,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&self) -> Entry {
         Entry::from(self.payload)
     }
@@ -119,7 +120,7 @@ impl<'a> Keeper<'a> {
         shared: &'a Shared,
         snapshot: &'a Snapshot,
         worker: usize,
-        tick: Tick,
+        now: Time,
         changes: &'a mut Option<ChangeWriter>,
     ) -> Keeper<'a> {
         Keeper {
@@ -129,7 +130,8 @@ impl<'a> Keeper<'a> {
             live: &shared.live,
             own: shared.live.worker(worker),
             snapshot,
-            tick,
+            now,
+            tick: now.tick(),
             changes,
         }
     }
@@ -143,7 +145,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Listen and service of a connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn served(&self, key: Key) -> Option<(&'a Listen, &'a Service)> {
         self.snapshot.serving(key.listen()?)
     }
@@ -196,9 +198,17 @@ impl<'a> Keeper<'a> {
     }
 
     /// Replaces an entry and counts the change of its state.
-    #[inline]
     pub(crate) fn update(&mut self, connection: Connection, new: Entry) -> Result<(), Update> {
-        let old = connection.entry();
+        self.replace(connection, (connection.entry(), new))
+    }
+
+    /// The same, of an entry that was taken apart already.
+    #[inline(always)]
+    pub(crate) fn replace(
+        &mut self,
+        connection: Connection,
+        (old, new): (Entry, Entry),
+    ) -> Result<(), Update> {
         let payload = new.payload();
         let (was, is) = (old.counted(), new.counted());
         let home = if was == is { None } else { self.side.home(old) };
@@ -222,6 +232,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Counts a connection in that was just published.
+    #[inline(always)]
     pub(crate) fn opened(&mut self, connection: Connection, home: Home) {
         let entry = connection.entry();
         self.pend(connection, 1);
@@ -245,13 +256,7 @@ impl<'a> Keeper<'a> {
         if self.tables.remove(connection.place, connection.payload).is_err() {
             return false;
         }
-        if let (Some(active), Some(Home { destination, .. })) = (entry.counted(), home) {
-            self.live.destination(destination).leave(active);
-        }
-        if !entry.flags.contains(Flags::ASSURED) {
-            self.pend(connection, -1);
-        }
-        self.tell(connection, connection.payload, Payload::default());
+        self.ended(connection, home);
         self.retire_reply(connection, home, port);
         if let Some(record) = entry.record() {
             self.side.close(record);
@@ -260,6 +265,29 @@ impl<'a> Keeper<'a> {
             self.left(connection, home);
         }
         true
+    }
+
+    /// Ends a connection that nothing else counts and that has no side record, to begin another one under its key: takes its
+    /// entry's place for that. Its out-entry stays, for the new one to take its place or for [`Keeper::retire_reply`]. `None`
+    /// when somebody changed it meanwhile.
+    pub(crate) fn renew(&mut self, connection: Connection) -> Option<Reserved> {
+        let home = self.side.home(connection.entry());
+        let reserved = self.tables.renew(connection.place, connection.payload)?;
+        self.ended(connection, home);
+        Some(reserved)
+    }
+
+    /// Counts a connection out whose in-entry is gone.
+    #[inline(always)]
+    fn ended(&mut self, connection: Connection, home: Option<Home>) {
+        let entry = connection.entry();
+        if let (Some(active), Some(Home { destination, .. })) = (entry.counted(), home) {
+            self.live.destination(destination).leave(active);
+        }
+        if !entry.flags.contains(Flags::ASSURED) {
+            self.pend(connection, -1);
+        }
+        self.tell(connection, connection.payload, Payload::default());
     }
 
     /// Counts a connection that has ended out of its template.
@@ -276,7 +304,7 @@ impl<'a> Keeper<'a> {
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is
     /// left to the sweep.
-    fn retire_reply(&self, connection: Connection, home: Option<Home>, port: Option<u16>) {
+    pub(crate) fn retire_reply(&self, connection: Connection, home: Option<Home>, port: Option<u16>) {
         let destination = home.and_then(|home| {
             let state = connection.entry().state;
             self.snapshot.destination(home.destination).filter(|d| d.has(home.generation, state))
@@ -300,8 +328,9 @@ impl<'a> Keeper<'a> {
     }
 
     /// The names that a destination's replies from `port` may go by: that of the one port first.
+    #[inline]
     fn names(&self, destination: &Destination, port: u16, listen: &Listen) -> [Option<RealId>; 2] {
-        let plain = self.snapshot.real_at(destination.addr, port, listen.proto);
+        let plain = self.snapshot.real_of(destination, port, listen.proto);
         let keeping = self.snapshot.port_keeping_real(destination.addr, listen.proto);
         [plain, keeping.filter(|keeping| Some(*keeping) != plain)]
     }
@@ -352,6 +381,7 @@ impl<'a> Keeper<'a> {
 
     /// A connection was begun that is not established (`+1`), or no longer is that (`-1`). Its key says of which listen,
     /// whether that is there or not.
+    #[inline]
     fn pend(&self, connection: Connection, more: i32) {
         self.own.pend(connection.entry().state == State::Udp, more);
         if let Some(listen) = connection.key.listen() {
@@ -359,10 +389,17 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    #[inline(always)]
     fn tell(&mut self, connection: Connection, old: Payload, new: Payload) {
         if let Some(changes) = self.changes {
-            let (handle, key) = (connection.place.bits(), connection.key.head());
-            changes.push(Change { handle, key, old, new });
+            tell(changes, connection, old, new);
         }
     }
+}
+
+/// A function of its own, so that what a packet of a connection needs stays small.
+#[inline(never)]
+fn tell(changes: &mut ChangeWriter, connection: Connection, old: Payload, new: Payload) {
+    let (handle, key) = (connection.place.bits(), connection.key.head());
+    changes.push(Change { handle, key, old, new });
 }

@@ -31,6 +31,7 @@ pub mod tcp_state;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+mod transition;
 pub mod verdict;
 
 mod adrift;

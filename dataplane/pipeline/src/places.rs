@@ -102,6 +102,7 @@ impl Places {
     }
 
     /// The number of the place that has every port of an address.
+    #[inline]
     pub(crate) fn any(&self, addr: IpAddr, proto: Proto) -> Option<u16> {
         match addr {
             _ if !self.wide => None,

@@ -105,7 +105,7 @@ impl Snapshot {
     }
 
     /// A listen and its service.
-    #[inline]
+    #[inline(always)]
     pub fn serving(&self, id: ListenId) -> Option<(&Listen, &Service)> {
         let listen = self.listen(id)?;
         Some((listen, self.service(listen.service)?))
@@ -194,7 +194,16 @@ impl Snapshot {
         self.reals_at.at_v6(addr, port, proto).map(RealId)
     }
 
+    /// The same of a destination that is at hand, and of packets from this port of it.
+    #[inline]
+    pub(crate) fn real_of(&self, destination: &Destination, port: u16, proto: Proto) -> Option<RealId> {
+        let Destination { addr, real, .. } = *destination;
+        let this = |real: &Real| (real.addr, real.port, real.proto) == (addr, Some(port), proto);
+        real.filter(|id| self.real(*id).is_some_and(this)).or_else(|| self.real_at(addr, port, proto))
+    }
+
     /// The NAT destination at this address that keeps each packet's port, if there is one.
+    #[inline]
     pub(crate) fn port_keeping_real(&self, addr: IpAddr, proto: Proto) -> Option<RealId> {
         self.reals_at.any(addr, proto).map(RealId)
     }

@@ -282,7 +282,7 @@ fn glance_wide(lane: &mut Lane, tables: &Tables) -> bool {
 #[cold]
 #[inline(never)]
 fn foresee(lanes: &[Lane], snapshot: &Snapshot, tables: &Tables) {
-    for lane in lanes.iter().filter(|lane| lane.kind.is_narrow() && lane.kind.is_loud()) {
+    for lane in lanes.iter().filter(|lane| lane.kind.is_narrow() && lane.kind.may_open()) {
         tables.narrow.prefetch(Bucket::Second, lane.hash);
         if let Some(reply) = lane.reply_before(snapshot, tables) {
             tables.narrow.prefetch(Bucket::First, reply);

@@ -104,6 +104,7 @@ pub(crate) enum Reserved {
 }
 
 impl Reserved {
+    #[inline]
     pub(crate) fn place(&self) -> Place {
         match self {
             Reserved::Narrow(reservation) => Place::new(reservation.handle(), false),
@@ -111,6 +112,7 @@ impl Reserved {
         }
     }
 
+    #[inline]
     pub(crate) fn publish(self, payload: Payload) -> Result<Place, Killed> {
         match self {
             Reserved::Narrow(reservation) => Ok(Place::new(reservation.publish(payload)?, false)),
@@ -210,7 +212,7 @@ impl Tables {
     ///
     /// # Errors
     /// It is another by now, or the entry is gone.
-    #[inline]
+    #[inline(always)]
     pub fn update(&self, place: Place, seen: Payload, new: Payload) -> Result<(), Update> {
         if place.is_wide() {
             self.wide.update(place.handle(), seen, new)
@@ -223,6 +225,7 @@ impl Tables {
     ///
     /// # Errors
     /// It holds something else by now, or is gone.
+    #[inline]
     pub fn remove(&self, place: Place, seen: Payload) -> Result<(), Update> {
         if place.is_wide() {
             self.wide.remove(place.handle(), seen)
@@ -231,6 +234,17 @@ impl Tables {
         }
     }
 
+    /// Ends an entry, if it still holds `seen`, and takes its slot for the next one of its key.
+    #[inline]
+    pub(crate) fn renew(&self, place: Place, seen: Payload) -> Option<Reserved> {
+        if place.is_wide() {
+            self.wide.renew(place.handle(), seen).map(Reserved::Wide)
+        } else {
+            self.narrow.renew(place.handle(), seen).map(Reserved::Narrow)
+        }
+    }
+
+    #[inline]
     pub(crate) fn reserve(&self, key: &Key, hash: Hash) -> Wish {
         match key {
             Key::Narrow(key) => match self.narrow.reserve(key, hash) {

@@ -97,7 +97,7 @@ impl Context<'_> {
         if !changed {
             return false;
         }
-        self.first_reply(&connection);
+        self.keeper().first_reply(&connection);
         let mut connection = connection;
         for _ in 0..ATTEMPTS {
             let old = connection.entry();

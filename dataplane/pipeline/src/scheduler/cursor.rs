@@ -16,6 +16,7 @@ impl Cursor<'_> {
 
     /// Chooses by the cursor and moves it. `step` gets what is remembered (0 at first) and gives the choice and
     /// what to remember.
+    #[inline]
     pub(super) fn advance<T>(&self, mut step: impl FnMut(u64) -> Option<(T, u64)>) -> Option<T> {
         // ORDERING: the word stands for itself, nothing is published through it.
         let mut seen = self.word.load(Ordering::Relaxed);

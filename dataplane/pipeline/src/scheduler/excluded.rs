@@ -13,8 +13,11 @@ pub struct Excluded {
 impl Excluded {
     const MOST: usize = 64;
 
+    /// None, for nearly every connection.
+    pub(crate) const NONE: &'static Excluded = &Excluded::none();
+
     /// None.
-    pub fn none() -> Excluded {
+    pub const fn none() -> Excluded {
         Excluded { ids: [None; Excluded::MOST], len: 0 }
     }
 

@@ -125,6 +125,7 @@ fn listed(destination: &Destination) -> bool {
 
 impl<'a> Pool<'a> {
     /// The pool of a service; `None` when there is no such service.
+    #[inline]
     pub fn new(
         snapshot: &'a Snapshot,
         id: ServiceId,
@@ -139,6 +140,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The destination for a new connection; `None` when none may be used.
+    #[inline]
     pub fn pick(&self, pick: &Pick, rng: &mut Rng) -> Option<DestId> {
         self.schedule(pick, rng).or_else(|| self.sorry())
     }
@@ -190,6 +192,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Whether fewer others may be used than the service wants without its backups.
+    #[inline]
     fn needs_backups(&self) -> bool {
         let others = |id: &&DestId| {
             self.snapshot

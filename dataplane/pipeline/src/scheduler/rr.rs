@@ -33,6 +33,7 @@ impl Last {
     }
 }
 
+#[inline]
 pub(super) fn pick(pool: &Pool<'_>) -> Option<DestId> {
     let len = pool.len();
     pool.cursor().advance(|memory| {

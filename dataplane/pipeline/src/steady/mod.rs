@@ -134,6 +134,12 @@ impl Kind {
         self.0 & Kind::OUT != 0
     }
 
+    /// Whether it is a client's SYN, with nothing that contradicts it but perhaps an ACK.
+    #[inline(always)]
+    pub(crate) const fn may_open(self) -> bool {
+        self.0 & (Kind::LOUD | Kind::OUT | Kind::UDP) == TcpFlags::SYN.0
+    }
+
     /// Whether it has a flag that may change the state of any connection.
     #[inline(always)]
     pub(crate) const fn is_loud(self) -> bool {

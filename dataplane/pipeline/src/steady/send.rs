@@ -8,14 +8,21 @@ use crate::context::Context;
 use crate::counters::{self, Traffic};
 use crate::entry::Steady;
 use crate::ids::{DestId, ServiceId};
+use crate::keeper::{Connection, Keeper};
+use crate::key::Key;
 use crate::output::Output;
+use crate::pipeline::Shared;
 use crate::snapshot::Method;
+use crate::tables::Place;
 use crate::time::Tick;
 use crate::verdict::Verdict;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
+use sheave_proto::wire::tcp::TcpFlags;
+use sheave_table::change::ChangeWriter;
 use sheave_table::counters::Rows;
 use sheave_table::{Pattern, Payload, Table};
+use std::hint::cold_path;
 
 /// A packet that was sent on.
 pub(super) struct Sent {
@@ -29,6 +36,8 @@ pub(crate) struct Known<'a> {
     pub(super) narrow: &'static Table<1>,
     pub(super) wide: &'static Table<3>,
     pub(super) tunnels: Tunnels<'a>,
+    shared: &'a Shared,
+    worker: usize,
     /// What entries look like in which packets change nothing: of those from clients, and from real servers.
     pub(super) from_client: Patterns,
     pub(super) from_real: Patterns,
@@ -61,7 +70,7 @@ impl Context<'_> {
     #[inline(never)]
     pub(crate) fn steady(&mut self, known: &Known<'_>, frames: &mut [Frame], lanes: &[Lane]) -> usize {
         let mut ledger = Ledger::new(self.own.counters.rows(), self.out);
-        let ident = &mut self.own.ident;
+        let (ident, changes) = (&mut self.own.ident, &mut self.own.changes);
         let mut frames = frames.iter_mut();
         let mut count = 0;
         for lane in lanes {
@@ -69,17 +78,19 @@ impl Context<'_> {
             // PERF: `instructions/nat-*-64`. What most packets have in common is known where it is used.
             let sent = match lane.kind {
                 Kind::TCP_IN => known
-                    .inbound(frame, lane, Kind::TCP_IN, ident)
+                    .inbound::<false>(frame, lane, (Kind::TCP_IN, ident), changes)
                     .map(|sent| ledger.add(&sent, lane, false, count)),
                 Kind::TCP_OUT => known
-                    .outbound(frame, lane, Kind::TCP_OUT)
+                    .outbound::<false>(frame, lane, Kind::TCP_OUT, changes)
                     .map(|sent| ledger.add(&sent, lane, true, count)),
-                kind => {
-                    known.others(frame, lane, ident).map(|sent| ledger.add(&sent, lane, kind.is_out(), count))
-                }
+                kind => known
+                    .others(frame, lane, ident, changes)
+                    .map(|sent| ledger.add(&sent, lane, kind.is_out(), count)),
             };
             if sent.is_none() {
-                break;
+                cold_path();
+                let Some(sent) = known.changing(frame, lane, ident, changes) else { break };
+                ledger.add(&sent, lane, lane.kind.is_out(), count);
             }
             count += 1;
         }
@@ -95,6 +106,8 @@ impl<'a> Known<'a> {
             plan: context.snapshot.plan(),
             narrow: context.shared.tables.narrow,
             wide: context.shared.tables.wide,
+            shared: context.shared,
+            worker: context.own.settings.worker,
             tunnels: Tunnels { snapshot: context.snapshot, live: &context.shared.live, now: context.now },
             from_client: Patterns::new(Steady::from_client, context.tick),
             from_real: Patterns::new(Steady::from_real, context.tick),
@@ -103,24 +116,67 @@ impl<'a> Known<'a> {
 
     /// Sends on a packet that is not quiet TCP of IPv4.
     #[inline(never)]
-    fn others(&self, frame: &mut Frame, lane: &Lane, ident: &mut u16) -> Option<Sent> {
+    fn others(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        ident: &mut u16,
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
         match (lane.kind.way(), lane.kind.is_v6()) {
-            (Way::In, false) => self.inbound(frame, lane, lane.kind, ident),
-            (Way::Out, false) => self.outbound(frame, lane, lane.kind),
-            (Way::In, true) => self.inbound_v6(frame, lane, ident),
-            (Way::Out, true) => self.outbound_v6(frame, lane),
+            (Way::In, false) => self.inbound::<false>(frame, lane, (lane.kind, ident), changes),
+            (Way::Out, false) => self.outbound::<false>(frame, lane, lane.kind, changes),
+            (Way::In, true) => self.inbound_v6::<false>(frame, lane, ident, changes),
+            (Way::Out, true) => self.outbound_v6::<false>(frame, lane, changes),
             (Way::Long, _) => None,
         }
     }
 
-    /// Sends a client's packet on.
+    /// Sends on a packet that changes something in its entry, if nothing else is to be asked of it: not one that may open a
+    /// connection.
+    #[inline(never)]
+    fn changing(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        ident: &mut u16,
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
+        match (lane.kind.way(), lane.kind.is_v6()) {
+            (Way::In, _) if lane.kind.may_open() => None,
+            (Way::In, false) => self.inbound::<true>(frame, lane, (lane.kind, ident), changes),
+            (Way::Out, false) => self.outbound::<true>(frame, lane, lane.kind, changes),
+            (Way::In, true) => self.inbound_v6::<true>(frame, lane, ident, changes),
+            (Way::Out, true) => self.outbound_v6::<true>(frame, lane, changes),
+            (Way::Long, _) => None,
+        }
+    }
+
+    /// Sends a client's packet on. `CHANGING`: one that may change something in its entry.
     #[inline(always)]
-    fn inbound(&self, frame: &mut Frame, lane: &Lane, kind: Kind, ident: &mut u16) -> Option<Sent> {
+    fn inbound<const CHANGING: bool>(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        (kind, ident): (Kind, &mut u16),
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
         let front = self.plan.front(usize::from(lane.id))?;
-        let payload = self.narrow.still(lane.spot, self.from_client.of(kind)?)?;
+        let (payload, handle) = if CHANGING {
+            let found = self.narrow.at(lane.spot, &lane.narrow())?;
+            (found.payload, Some(found.handle))
+        } else {
+            (self.narrow.still(lane.spot, self.from_client.of(kind)?)?, None)
+        };
         let (destination, target) = self.target(payload, front)?;
         if lane.end > target.exit.end {
             return None;
+        }
+        if let Some(handle) = handle {
+            let key = Key::Narrow(lane.narrow());
+            let flags = frame.window::<HEAD>()?[L4 + 13];
+            let of = (Connection { place: Place::narrow(handle), key, payload }, target.method);
+            self.note(lane.kind, flags, of, changes)?;
         }
         let sent = Sent { service: front.service, destination };
         if target.method == Method::Nat {
@@ -136,18 +192,25 @@ impl<'a> Known<'a> {
         Some(sent)
     }
 
-    /// Sends a real server's packet on.
+    /// Sends a real server's packet on, likewise.
     #[inline(always)]
-    fn outbound(&self, frame: &mut Frame, lane: &Lane, kind: Kind) -> Option<Sent> {
+    fn outbound<const CHANGING: bool>(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        kind: Kind,
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
         // The out-entry is a hint by now: it is the in-entry that says whose connection it is, by its client and by the name
         // that its destination answers under.
         let reply = lane.spot.seen(Pattern::LIVE)?;
-        let ([key], payload) = self.narrow.load(Steady::reply(reply)?)?;
+        let handle = Steady::reply(reply)?;
+        let ([key], payload) = self.narrow.load(handle)?;
         // The same client, and the key of an in-entry: of no other is it a listen's number.
         let listen = usize::try_from(key ^ (lane.key[0] & !0xffff)).ok()?;
         let front = self.plan.front(listen)?;
         // The state tells the protocol as well.
-        if !self.from_real.of(kind)?.matches(payload) {
+        if !CHANGING && !self.from_real.of(kind)?.matches(payload) {
             return None;
         }
         let (destination, target) = self.target(payload, front)?;
@@ -156,10 +219,35 @@ impl<'a> Known<'a> {
             return None;
         }
         let head = frame.window_mut::<HEAD>()?;
+        if CHANGING {
+            let connection = Connection { place: Place::narrow(handle), key: Key::Narrow([key]), payload };
+            self.note(kind, head[L4 + 13], (connection, target.method), changes)?;
+        }
         leave(head, exit, [target.end.addr_out, front.end.addr_in]);
         rewrite::<{ L3 + 12 }, L4, L4, HEAD, 4>(head, kind, &front.end, target.end.out);
         finish(frame, lane, exit);
         Some(Sent { service: front.service, destination })
+    }
+
+    /// Notes a packet that changes something in its entry, and may go on the short way then. `flags` are its flags, if it
+    /// is of TCP.
+    #[inline(always)]
+    pub(super) fn note(
+        &self,
+        kind: Kind,
+        flags: u8,
+        (connection, method): (Connection, Method),
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<()> {
+        // Whether it fits into a tunnel is not known yet.
+        if method == Method::Tunnel {
+            return None;
+        }
+        let proto = kind.proto();
+        let flags = if proto == Proto::Tcp { TcpFlags(flags) } else { TcpFlags::default() };
+        let Tunnels { snapshot, now, .. } = self.tunnels;
+        let mut keeper = Keeper::new(self.shared, snapshot, self.worker, now, changes);
+        keeper.note(connection, (proto, flags), kind.is_out())
     }
 
     /// The target of an entry, if the entry is of its life and of this service.

@@ -7,10 +7,13 @@ use super::send::{Known, Sent, finish, rewrite};
 use super::{HEAD_V6, L3, Lane, Way};
 use crate::entry::Steady;
 use crate::ids::DestId;
+use crate::keeper::Connection;
 use crate::key::Key;
 use crate::snapshot::{Method, Snapshot};
+use crate::tables::Place;
 use sheave_frame::Frame;
 use sheave_proto::wire::flow::Proto;
+use sheave_table::change::ChangeWriter;
 use sheave_table::{Bucket, Pattern, Payload, Table};
 use std::net::Ipv6Addr;
 
@@ -62,16 +65,31 @@ fn flow(head: &[u8; HEAD_V6], proto: Proto, snapshot: &Snapshot) -> Option<(Way,
 }
 
 impl<'a> Known<'a> {
-    /// Sends a client's packet on.
+    /// Sends a client's packet on. `CHANGING`: one that may change something in its entry.
     #[inline(never)]
-    pub(super) fn inbound_v6(&self, frame: &mut Frame, lane: &Lane, ident: &mut u16) -> Option<Sent> {
+    pub(super) fn inbound_v6<const CHANGING: bool>(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        ident: &mut u16,
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
         let front = self.plan.front_v6(usize::from(lane.id))?;
-        let payload = self.wide.still(lane.spot, self.from_client.of(lane.kind)?)?;
+        let (payload, handle) = if CHANGING {
+            let found = self.wide.at(lane.spot, &lane.key)?;
+            (found.payload, Some(found.handle))
+        } else {
+            (self.wide.still(lane.spot, self.from_client.of(lane.kind)?)?, None)
+        };
         let (destination, target) = self.target_v6(payload, front)?;
         if lane.end > target.exit.end {
             return None;
         }
         let head = frame.window_mut::<HEAD_V6>()?;
+        if let Some(handle) = handle {
+            let connection = Connection { place: Place::wide(handle), key: Key::Wide(lane.key), payload };
+            self.note(lane.kind, head[L4 + 13], (connection, target.method), changes)?;
+        }
         match target.method {
             Method::Nat => {
                 leave(head, &target.exit);
@@ -92,15 +110,21 @@ impl<'a> Known<'a> {
         Some(Sent { service: front.service, destination })
     }
 
-    /// Sends a real server's packet on.
+    /// Sends a real server's packet on, likewise.
     #[inline(never)]
-    pub(super) fn outbound_v6(&self, frame: &mut Frame, lane: &Lane) -> Option<Sent> {
+    pub(super) fn outbound_v6<const CHANGING: bool>(
+        &self,
+        frame: &mut Frame,
+        lane: &Lane,
+        changes: &mut Option<ChangeWriter>,
+    ) -> Option<Sent> {
         let reply = lane.spot.seen(Pattern::LIVE)?;
-        let (key, payload) = self.wide.load(Steady::reply_wide(reply)?)?;
+        let handle = Steady::reply_wide(reply)?;
+        let (key, payload) = self.wide.load(handle)?;
         let listen = Key::listen_of_reply(&lane.key, &key)?;
         let front = self.plan.front_v6(listen.index())?;
         // The state tells the protocol as well.
-        if !self.from_real.of(lane.kind)?.matches(payload) {
+        if !CHANGING && !self.from_real.of(lane.kind)?.matches(payload) {
             return None;
         }
         let (destination, target) = self.target_v6(payload, front)?;
@@ -109,6 +133,10 @@ impl<'a> Known<'a> {
         let exit = self.plan.exit_v6(to)?;
         if lane.end > exit.end || target.method != Method::Nat || target.real != lane.id {
             return None;
+        }
+        if CHANGING {
+            let connection = Connection { place: Place::wide(handle), key: Key::Wide(key), payload };
+            self.note(lane.kind, head[L4 + 13], (connection, target.method), changes)?;
         }
         leave(head, exit);
         rewrite::<{ L3 + 8 }, L4, L4, HEAD_V6, 16>(head, lane.kind, &front.end, target.end.out);
