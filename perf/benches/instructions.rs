@@ -23,6 +23,8 @@ enum Packet {
     In,
     Out,
     Opening,
+    /// All ten of a connection, from SYN to FIN; what is counted is a connection.
+    All,
 }
 
 struct Case {
@@ -33,6 +35,13 @@ struct Case {
     burst: usize,
 }
 
+impl Case {
+    /// What its instructions are counted for.
+    const fn unit(&self) -> &'static str {
+        if matches!(self.packet, Packet::All) { "connection" } else { "packet" }
+    }
+}
+
 const fn case(name: &'static str, method: Method, packet: Packet, burst: usize) -> Case {
     Case { name, method, v6: false, packet, burst }
 }
@@ -41,7 +50,7 @@ const fn case6(name: &'static str, method: Method, packet: Packet, burst: usize)
     Case { name, method, v6: true, packet, burst }
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     case("nat-in-64", Method::Nat, Packet::In, 64),
     case("nat-out-64", Method::Nat, Packet::Out, 64),
     case("nat-in-32", Method::Nat, Packet::In, 32),
@@ -51,6 +60,7 @@ const CASES: [Case; 14] = [
     case("tun-64", Method::Tunnel, Packet::In, 64),
     case("new-nat-64", Method::Nat, Packet::Opening, 64),
     case("new-dr-64", Method::DirectRoute, Packet::Opening, 64),
+    case("life-nat-64", Method::Nat, Packet::All, 64),
     case6("nat6-in-64", Method::Nat, Packet::In, 64),
     case6("nat6-out-64", Method::Nat, Packet::Out, 64),
     case6("dr6-64", Method::DirectRoute, Packet::In, 64),
@@ -68,11 +78,14 @@ fn committed() -> PathBuf {
 
 /// Processes the packets of a case: under callgrind.
 fn count(case: &Case) {
+    if case.packet == Packet::All {
+        return count_all(case);
+    }
     let mut rig = Rig::of(&Setup { v6: case.v6, ..Setup::new(case.method, FLOWS) });
     let mut packets = match case.packet {
         Packet::In => rig.establish().0,
         Packet::Out => rig.establish().1.expect("replies come under NAT"),
-        Packet::Opening => rig.syns(),
+        Packet::Opening | Packet::All => rig.syns(),
     };
     for _ in 0..CHUNKS {
         rig.receive(&mut packets);
@@ -84,7 +97,25 @@ fn count(case: &Case) {
     assert_eq!(rig.otherwise(), 0, "every packet was forwarded");
 }
 
-/// Instructions a packet.
+/// The same for whole connections, nearly all of which take the place of one that is over.
+fn count_all(case: &Case) {
+    let mut rig = Rig::of(&Setup {
+        v6: case.v6,
+        reals: 1,
+        connections: FLOWS.into(),
+        ..Setup::new(case.method, FLOWS / 4)
+    });
+    let mut exchanges = rig.exchanges();
+    for _ in 0..CHUNKS {
+        for packets in &mut exchanges {
+            rig.receive(packets);
+            rig.process(case.burst);
+        }
+    }
+    assert_eq!(rig.otherwise(), 0, "every packet was forwarded");
+}
+
+/// Instructions a packet, or a connection.
 fn measure(case: &Case) -> Result<f64, String> {
     let own = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let output = Command::new("valgrind")
@@ -134,7 +165,7 @@ fn all(check: bool, write: bool) -> Result<(), String> {
     let mut file = String::from("case,instructions\n");
     for case in &CASES {
         let count = measure(case)?;
-        println!("instructions/{:<12} {count:7.1} a packet", case.name);
+        println!("instructions/{:<12} {count:7.1} a {}", case.name, case.unit());
         file += &format!("{},{count:.1}\n", case.name);
         wrong.extend(compare(case.name, count, expected.get(case.name).copied()).err());
         nat.extend(["nat-in-64", "nat-out-64"].contains(&case.name).then_some(count));
