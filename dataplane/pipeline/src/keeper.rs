@@ -293,13 +293,15 @@ impl<'a> Keeper<'a> {
     /// Counts a connection that has ended out of its template.
     #[cold]
     fn left(&mut self, connection: Connection, home: Home) {
-        let Some((listen, service)) = self.served(connection.key) else { return };
+        // Its listen may have gone without the service, which its template is of.
+        let Some(id) = self.snapshot.destination(home.destination).map(|d| d.service) else { return };
+        let Some(service) = self.snapshot.service(id) else { return };
         let entry = connection.entry();
         // It may have been due for a while.
         let ago = entry.tick.age(self.tick).0.saturating_sub(entry.state.timeout(&service.timeouts).0);
         let ago = if entry.expired(&service.timeouts, self.tick) { ago } else { 0 };
         let client = KeyParts::of(connection.key).client.0;
-        self.leave_template(client, listen.service, (home, entry.template), ago);
+        self.leave_template(client, id, (home, entry.template), ago);
     }
 
     /// Removes the out-entry of a connection that has ended. One that is not found (its destination is gone) is

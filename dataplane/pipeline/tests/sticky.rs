@@ -166,6 +166,31 @@ fn templates_are_cleared_beside_the_workers() {
     assert!(shared.tables.is_empty());
 }
 
+/// A listen goes, and with it its connections, but not the service: nobody is kept for them.
+#[test]
+fn connections_of_a_listen_that_has_gone_are_counted_out() {
+    let mut site = bundle(Proto::Tcp, None);
+    let shared = Arc::new(Shared::on_heap(4096, 1));
+    let settings = Settings { worker: 0, workers: 1, resolve: Resolve::Control, seed: 1 };
+    let mut lab = Lab::over(Arc::clone(&shared), settings, 80);
+    let snapshot = site.snapshot();
+    for (port, flags) in [(443, Packet::SYN), (80, Packet::SYN), (80, Packet::FIN)] {
+        let client = (Ipv4Addr::new(192, 0, 2, 7), port);
+        let (ingress, bytes) = Packet::from_client(Proto::Tcp, client, (vip(0), port), flags).framed();
+        assert_eq!(lab.send(&snapshot, ingress, &bytes).0.reason(), None);
+    }
+    let count = |shared: &Shared| kept(shared).values().map(|of| of.templates[0].1).sum::<u64>();
+    assert_eq!(count(&shared), 2);
+    site.services[0].more.clear();
+    let snapshot = site.snapshot();
+    lab.wait(1);
+    lab.expire(&snapshot);
+    assert_eq!(count(&shared), 1);
+    lab.wait(1000);
+    lab.expire(&snapshot);
+    assert!(shared.tables.is_empty());
+}
+
 /// Connections that are found over at once, in whatever order: the one that lasted longest counts.
 #[test]
 fn a_template_is_armed_until_its_last_connection_has_ended() {
