@@ -81,6 +81,21 @@ fn seed() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// Above so many connections pages of 4 KiB are felt: what the processor knows of pages covers no more.
+const FELT: u64 = 100_000;
+const SHARED_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+/// Says so when the table's memory has no huge pages and is so large that it would be faster with them.
+fn small_pages(connections: u64) {
+    let setting = std::fs::read_to_string(SHARED_HUGE).unwrap_or_default();
+    let refused = setting.is_empty() || setting.contains("[never]") || setting.contains("[deny]");
+    if refused && connections > FELT {
+        tracing::info!(
+            "connection table on pages of 4 KiB: for huge ones reserve some (vm.nr_hugepages), or write advise to {SHARED_HUGE}"
+        );
+    }
+}
+
 impl Dataplane {
     /// Makes the memory and starts the workers, without ports and with an empty snapshot. The reader is the control
     /// thread's own.
@@ -96,6 +111,9 @@ impl Dataplane {
             ..RegionConfig::default()
         })
         .map_err(named("connection table: its memory cannot be had: lower max-connections"))?;
+        if !region.huge_pages() {
+            small_pages(connections);
+        }
         let workers = u8::try_from(setup.cores.len()).map_err(io::Error::other)?;
         let umem = Umem::new(FRAMES, workers).map_err(named("frame memory"))?;
         let wide =

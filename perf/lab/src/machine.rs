@@ -14,6 +14,30 @@ const MOST_FOREIGN: f64 = 0.05;
 /// How busy the machine may be before anything starts.
 const MOST_IDLE: f64 = 0.10;
 
+/// Huge pages for shared memory that asks for them, as docs/operations.md recommends, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct HugePages {
+    before: Option<String>,
+}
+
+const SHARED_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+impl HugePages {
+    pub(crate) fn new() -> HugePages {
+        let text = fs::read_to_string(SHARED_HUGE).unwrap_or_default();
+        let chosen = text.split(['[', ']']).nth(1).map(str::to_owned);
+        HugePages { before: chosen.filter(|_| fs::write(SHARED_HUGE, "advise").is_ok()) }
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = fs::write(SHARED_HUGE, before);
+        }
+    }
+}
+
 /// One processor's ticks since boot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ticks {

@@ -36,6 +36,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         }
         println!("machine: {why}: what follows is no measurement");
     }
+    let _huge_pages = machine::HugePages::new();
     let mut lab = Laboratory::new(cli)?;
     let bench = Bench::new()?;
     for round in rounds(cli) {
