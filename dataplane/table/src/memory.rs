@@ -1,7 +1,7 @@
 //! Zeroed memory that costs nothing until it is touched.
 //!
-//! JUSTIFICATION: a table or a page of counters can have hundreds of megabytes of which little is used. The
-//! allocator hands such memory out as fresh zero pages; safe code can only build it by writing every element.
+//! JUSTIFICATION: a table or a page of counters can have hundreds of megabytes of which little is used. The kernel
+//! hands such memory out as fresh zero pages; safe code can only build it by writing every element.
 
 /// Types that are atomic words and nothing else.
 ///
@@ -30,17 +30,15 @@ pub(crate) use model::Zeroed;
 #[cfg(not(loom))]
 mod real {
     use super::AtomicWords;
-    use std::{
-        alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
-        ops::Deref,
-        ptr::NonNull,
-        slice,
-    };
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    use std::{ops::Deref, ptr, ptr::NonNull, slice};
 
-    /// An owned slice of zeroed values, at the start of a pair of cache lines.
+    /// An owned slice of zeroed values, in pages of its own: whatever the allocator of the program does with zeroes, these
+    /// are not written.
     #[derive(Debug)]
     pub(crate) struct Zeroed<T: AtomicWords> {
         block: NonNull<u8>,
+        bytes: usize,
         start: NonNull<T>,
         len: usize,
     }
@@ -51,27 +49,27 @@ mod real {
     unsafe impl<T: AtomicWords + Sync> Sync for Zeroed<T> {}
 
     impl<T: AtomicWords> Zeroed<T> {
-        const LINES: usize = 128;
+        /// Bytes of a huge page, where what is large begins.
+        const HUGE: usize = 2 << 20;
+        const PAGE: usize = 4096;
 
-        /// Room for the values and for moving their start to that of a line. Asked to align it itself, the
-        /// allocator would write all the zeroes, and so touch the memory.
-        fn layout(len: usize) -> Layout {
-            const { assert!(align_of::<T>() <= Self::LINES) };
-            len.checked_mul(size_of::<T>())
-                .and_then(|bytes| bytes.checked_add(Self::LINES))
-                .and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok())
-                .expect("no object is larger than the address space")
-        }
-
-        /// `len` zeroes. Aborts as any allocation does when there is no memory.
+        /// `len` zeroes.
+        ///
+        /// # Panics
+        /// When there is no such memory, as an allocation ends the program.
         pub(crate) fn new(len: usize) -> Zeroed<T> {
-            let layout = Zeroed::<T>::layout(len);
-            // SAFETY: the layout's size is not zero.
-            let block = unsafe { alloc_zeroed(layout) };
-            let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
-            let start = block.as_ptr().wrapping_add(block.as_ptr().align_offset(Self::LINES));
-            let start = NonNull::new(start.cast()).expect("inside of the block");
-            Zeroed { block, start, len }
+            const { assert!(align_of::<T>() <= Self::PAGE) };
+            let wanted = len.checked_mul(size_of::<T>()).expect("no object is larger than the address space");
+            let spare = if wanted < Self::HUGE { 0 } else { Self::HUGE };
+            let bytes = wanted.max(1).checked_add(spare).expect("as above");
+            // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
+            let block = unsafe {
+                mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            };
+            let block = block.ok().and_then(|block| NonNull::new(block.cast::<u8>())).expect("enough memory");
+            let skip = if spare == 0 { 0 } else { block.as_ptr().align_offset(Self::HUGE) };
+            let start = NonNull::new(block.as_ptr().wrapping_add(skip).cast()).expect("inside of the block");
+            Zeroed { block, bytes, start, len }
         }
 
         /// The slice, for the rest of the process, in huge pages where the kernel has some to spare.
@@ -80,27 +78,15 @@ mod real {
             T: 'static,
         {
             let kept = std::mem::ManuallyDrop::new(self);
-            kept.ask_for_huge_pages();
-            // SAFETY: as in `deref`; never freed from here on, since the owner is forgotten.
+            let huge = kept.len * size_of::<T>() / Self::HUGE * Self::HUGE;
+            if huge > 0 {
+                // SAFETY: whole pages inside of the block; the advice changes nothing but their size. Whether it is
+                // taken makes no difference but in speed.
+                let _ = unsafe { madvise(kept.start.as_ptr().cast(), huge, Advice::LinuxHugepage) };
+            }
+            // SAFETY: as in `deref`; never unmapped from here on, since the owner is forgotten.
             unsafe { slice::from_raw_parts(kept.start.as_ptr(), kept.len) }
         }
-
-        #[cfg(not(miri))]
-        fn ask_for_huge_pages(&self) {
-            use rustix::mm::{Advice, madvise};
-            const HUGE: usize = 2 << 20;
-            let start = self.start.as_ptr().cast::<u8>();
-            let skipped = start.align_offset(HUGE);
-            let bytes = (self.len * size_of::<T>()).saturating_sub(skipped) / HUGE * HUGE;
-            if bytes > 0 {
-                // SAFETY: whole pages inside of the block; the advice changes nothing but their size. Whether it
-                // is taken makes no difference but in speed.
-                let _ = unsafe { madvise(start.wrapping_add(skipped).cast(), bytes, Advice::LinuxHugepage) };
-            }
-        }
-
-        #[cfg(miri)]
-        fn ask_for_huge_pages(&self) {}
     }
 
     impl<T: AtomicWords> Deref for Zeroed<T> {
@@ -116,8 +102,8 @@ mod real {
 
     impl<T: AtomicWords> Drop for Zeroed<T> {
         fn drop(&mut self) {
-            // SAFETY: allocated in `new` with this very layout, freed once. T needs no drop.
-            unsafe { dealloc(self.block.as_ptr(), Zeroed::<T>::layout(self.len)) };
+            // SAFETY: mapped in `new` with this very length, unmapped once, with nobody referring to it. T needs no drop.
+            let _ = unsafe { munmap(self.block.as_ptr().cast(), self.bytes) };
         }
     }
 }
@@ -156,6 +142,30 @@ mod model {
 mod tests {
     use super::*;
     use crate::sync::{AtomicU64, Ordering};
+
+    /// Bytes of huge pages at an address of this process.
+    fn huge_at(address: usize) -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("readable");
+        let mut lines = maps.lines().skip_while(|line| {
+            let ends = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let ends = ends.and_then(|(from, to)| {
+                Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
+            });
+            !ends.is_some_and(|(from, to)| (from..to).contains(&address))
+        });
+        let line = lines.find(|line| line.starts_with("AnonHugePages:")).expect("a mapping");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
+    }
+
+    /// What has been written before it was advised stays in small pages, and makes every look-up slower.
+    #[test]
+    fn what_is_kept_comes_in_huge_pages_where_there_are_some() {
+        const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+        let memory = Zeroed::<AtomicU64>::new(1 << 20).leak();
+        memory.iter().step_by(512).for_each(|word| word.store(1, Ordering::Relaxed));
+        let none = std::fs::read_to_string(SETTING).map_or(true, |setting| setting.contains("[never]"));
+        assert!(none || huge_at(memory.as_ptr().addr()) > 0, "{SETTING} allows them");
+    }
 
     #[test]
     fn memory_is_zero_and_starts_cache_lines() {
