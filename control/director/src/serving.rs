@@ -13,6 +13,7 @@
 use crate::dataplane::Dataplane;
 use crate::deferral::Deferral;
 use crate::interfaces::{Unusable, Wanted};
+use crate::surroundings::HELD;
 use sheave_frame::{FramePool, Mode, PoolId, Port, PortId};
 use sheave_io::{
     AfXdpConfig, AfXdpPort, Attachment, PassDevice, PassQueue, QUEUES_PER_PORT, Steering, rx_queues,
@@ -326,12 +327,27 @@ fn attach(
     let ways = (0..queues)
         .try_for_each(|queue| attaching.open(steering, wanted, (port, queue), dataplane))
         .and_then(|()| attaching.ways());
+    long_packets(&wanted.name);
     match ways {
         Ok(ways) => Ok(attaching.hand_over((port, &wanted.name), ways, dataplane)),
         Err(why) => {
             attaching.undo(steering, dataplane);
             Err(why)
         }
+    }
+}
+
+/// Says so when an interface may bring packets that no frame holds.
+fn long_packets(interface: &str) {
+    let mtu = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu"));
+    if let Some(mtu) = mtu.ok().and_then(|mtu| mtu.trim().parse::<u32>().ok())
+        && mtu > u32::from(HELD)
+    {
+        tracing::warn!(
+            interface,
+            mtu,
+            "packets of more than {HELD} bytes are dropped as they come (rx_dropped): set the MTU to that or less"
+        );
     }
 }
 

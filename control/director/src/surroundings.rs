@@ -2,6 +2,7 @@
 
 use crate::netlink::View;
 use sheave_frame::PortId;
+use sheave_io::LONGEST_PACKET;
 use sheave_plan::{Environment, KernelNeighbour, KernelRoute, Link};
 use sheave_proto::config::Cidr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ pub(crate) fn environment(view: &View, served: &BTreeMap<u32, PortId>) -> Enviro
             name: link.name.clone(),
             port: port(link.index)?,
             mac: link.mac?,
-            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            mtu: believed(link.mtu),
             addresses: view
                 .addresses
                 .iter()
@@ -39,6 +40,15 @@ pub(crate) fn environment(view: &View, served: &BTreeMap<u32, PortId>) -> Enviro
     neighbours.sort_unstable_by_key(|n| (n.port, n.addr));
     Environment { interfaces: interfaces.collect(), routes: routes.collect(), neighbours }
 }
+
+/// The largest IP packet that comes through an interface of this MTU: nobody is to be told of more than frames hold.
+fn believed(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX).min(HELD)
+}
+
+/// The largest IP packet that a frame holds, behind the Ethernet header and two tags.
+#[expect(clippy::cast_possible_truncation, reason = "less than a page")]
+pub(crate) const HELD: u16 = (LONGEST_PACKET - 14 - 2 * 4) as u16;
 
 /// All addresses of the host, whatever interface they are on: what is sent to them is the kernel's.
 pub(crate) fn own_addresses(view: &View) -> BTreeSet<IpAddr> {
@@ -88,7 +98,7 @@ mod tests {
         }
         let seen = environment(&view, &BTreeMap::from([(7, PortId(3))]));
         let [only] = &seen.interfaces[..] else { panic!("{seen:?}") };
-        assert_eq!((only.name.as_str(), only.port, only.mtu, only.up), ("d7", PortId(3), u16::MAX, true));
+        assert_eq!((only.name.as_str(), only.port, only.mtu, only.up), ("d7", PortId(3), 3498, true));
         assert_eq!(only.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["198.18.0.7/24"]);
         assert_eq!(seen.routes.iter().map(|r| r.port).collect::<Vec<_>>(), [PortId(3)]);
         assert_eq!(seen.neighbours.iter().map(|n| n.mac.0[5]).collect::<Vec<_>>(), [7]);

@@ -42,4 +42,4 @@ pub use steering::{
     SteeringError, SteeringSets, Transport,
 };
 pub use tap::{Copied, PcapTap, TapHandle, Way};
-pub use umem::Umem;
+pub use umem::{LONGEST_PACKET, Umem};

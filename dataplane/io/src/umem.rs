@@ -19,14 +19,16 @@
 //! It knows nothing of sockets but their numbers.
 
 use crate::mapping::{HUGE_PAGE, Mapping};
-use sheave_frame::{Frame, FrameId, FramePool, PoolId};
+use sheave_frame::{Frame, FrameId, FramePool, HEADROOM, PoolId};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of one frame: packets up to 2816 bytes behind the headroom, enough for an MTU of 1500 and all that comes around.
-pub(crate) const FRAME_BYTES: usize = 3072;
+/// Bytes of one frame.
+pub(crate) const FRAME_BYTES: usize = 3776;
+/// The longest packet that can be received, all its headers counted: 3,520 bytes, which is also what native XDP takes.
+pub const LONGEST_PACKET: usize = FRAME_BYTES - HEADROOM;
 /// No frame crosses a page: nothing says that the next one lies behind it for a device as well.
 const PAGE: usize = 4096;
 const LINE: usize = 64;
@@ -389,7 +391,7 @@ mod tests {
     fn a_packet_beyond_its_frame_comes_back_empty() {
         let (umem, mut pool, second) = umem();
         let address = umem.lend(pool.alloc().expect("free"), Holder::test(1), Role::Fill).expect("ours");
-        let frame = umem.reclaim(address, 2817, Holder::test(1), Role::Fill).expect("lent");
+        let frame = umem.reclaim(address, LONGEST_PACKET + 1, Holder::test(1), Role::Fill).expect("lent");
         assert_eq!(frame.len(), 0);
         pool.release(frame);
         end(umem, [pool, second]);
