@@ -20,7 +20,7 @@
 //! - packets whose time to live runs out are not answered
 //! - an ICMP error quotes too little
 //! - a template lasts until that of its connections has ended which is found over last
-//! - the short way forwards packets that change the state, or that do not fit
+//! - the short way forwards packets that do not fit
 
 use sheave_pipeline::testing::model::{Expiry, Outcomes, Trial};
 use std::hash::{BuildHasher, RandomState};

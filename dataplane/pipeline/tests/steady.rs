@@ -3,10 +3,13 @@
 
 use proptest::prelude::*;
 use sheave_frame::PortId;
+use sheave_pipeline::ids::{DestId, ListenId};
 use sheave_pipeline::snapshot::Method;
 use sheave_pipeline::testing::{Lab, NAT_REAL_PORT, Packet, Site, real, real6, vip, vip6};
 use sheave_pipeline::{Resolve, Snapshot, Verdict};
 use sheave_proto::wire::flow::Proto;
+use sheave_table::Payload;
+use sheave_table::change::{self, ChangeReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x07];
@@ -119,17 +122,37 @@ fn send(
     (verdict, frames.map(strip).collect())
 }
 
+/// Connections of each destination, those that are not established yet, by all counts, and entries.
+fn counts(lab: &Lab) -> ([(u32, u32); 2], [u64; 3], usize) {
+    let live = &lab.shared.live;
+    let pending = [live.half_open(1), live.unanswered(1), live.listen(ListenId(0)).pending()];
+    ([DestId(0), DestId(1)].map(|id| lab.live(id)), pending, lab.shared.tables.len())
+}
+
+/// What whoever follows was told of entries: their keys, and what they were and are.
+fn told(reader: &mut ChangeReader) -> Vec<(u64, Payload, Payload)> {
+    std::iter::from_fn(|| reader.pop()).map(|change| (change.key, change.old, change.new)).collect()
+}
+
 fn same(kind: Kind, events: &[Event]) -> Result<(), TestCaseError> {
     let Kind { proto, method, v6 } = kind;
     let mut site = if v6 { Site::with_v6(proto, method, 2) } else { Site::with(proto, method, 2) };
     let snapshot = site.snapshot();
     let mut labs = [Lab::sized(Resolve::Control, 64, 8), Lab::sized(Resolve::Control, 64, 8)];
+    let mut readers = labs.each_mut().map(|lab| {
+        let (writer, reader) = change::ring(256);
+        lab.pipeline.follow(writer);
+        reader
+    });
     for event in events {
         let (port, bytes) = frame(event, kind);
         labs.iter_mut().for_each(|lab| lab.wait(u64::from(event.wait)));
         let [short, long] = &mut labs;
         let got = send(short, &snapshot, port, &bytes, false);
         prop_assert_eq!(got, send(long, &snapshot, port, &bytes, true), "{:?}", event);
+        prop_assert_eq!(counts(short), counts(long), "{:?}", event);
+        let [short, long] = readers.each_mut().map(told);
+        prop_assert_eq!(short, long, "{:?}", event);
     }
     prop_assert_eq!(labs[0].service(0), labs[1].service(0), "counters");
     Ok(())

@@ -1,10 +1,11 @@
-//! The short way: plain packets of connections that are established, from and to destinations whose neighbour is
-//! known. That is nearly all packets of a busy director, and nothing about them needs a decision.
+//! The short way: plain packets of connections that exist, from and to destinations whose neighbour is known. That is
+//! nearly all packets of a busy director, and nothing about them needs a decision.
 //!
 //! ```text
-//!   read    bytes -> Lane            plain headers, a narrow key
+//!   read    bytes -> Lane            plain headers, the key of an entry
 //!   find    Lane  -> its entry       by the pipeline, a burst at a time
-//!   send    entry -> Way, Front      one comparison says that nothing is to be done but to rewrite and send
+//!   send    entry -> Target, Exit    one comparison says that nothing is to be done but to rewrite and send;
+//!                                    if not, a change of the connection's state may be all that is (`transition`)
 //! ```
 //!
 //! Invariants:

@@ -63,7 +63,7 @@ impl Patterns {
 }
 
 impl Context<'_> {
-    /// Sends frames on for as long as nothing is to be done but that, and says how many. They stay where they are; the next
+    /// Sends frames on for as long as nothing is to be done but that and to note states, and says how many. They stay where they are; the next
     /// one, if there is any, is to go the long way and untouched.
     ///
     /// PERF: `established/*` and `instructions/*`. A function of its own, so that the loop's state stays in registers.
