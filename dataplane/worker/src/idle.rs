@@ -19,18 +19,6 @@ const SPIN: u64 = 50_000;
 /// The longest sleep while sent frames have not come back: they are reaped when the worker looks, nobody calls.
 const REAP: u64 = 1_000_000;
 
-/// What to do after a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// The next turn, at once.
-    Turn,
-    /// The next turn, once whoever else wants this processor has had it: on a machine with few of them that may be who
-    /// makes the packets, and they come in longer bursts then.
-    Share,
-    /// Sleep, so long at most.
-    Sleep(Duration),
-}
-
 /// Decides after each turn whether to sleep.
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -43,23 +31,23 @@ impl Idle {
         Idle { wait, last_busy: Time::default() }
     }
 
-    /// What to do after a turn at `now`. `due` is when the next timed work is, `in_flight` whether sent frames are still
-    /// out, `ports` whether there is anything to receive from.
-    pub(crate) fn after_turn(&mut self, turn: After, now: Time) -> Next {
+    /// How long to sleep after a turn at `now`; `None` to go on at once. `due` is when the next timed work is,
+    /// `in_flight` whether sent frames are still out, `ports` whether there is anything to receive from.
+    pub(crate) fn after_turn(&mut self, turn: After, now: Time) -> Option<Duration> {
         if turn.busy {
             self.last_busy = now;
-            return Next::Turn;
+            return None;
         }
         // Without a port even a busy worker has nothing to look at.
         if self.wait == Wait::Busy && turn.ports {
-            return Next::Turn;
+            return None;
         }
         if turn.ports && now.0.saturating_sub(self.last_busy.0) < SPIN {
-            return Next::Share;
+            return None;
         }
         let until_due = turn.due.0.saturating_sub(now.0);
         let nanos = if turn.in_flight { until_due.min(REAP) } else { until_due };
-        if nanos == 0 { Next::Turn } else { Next::Sleep(Duration::from_nanos(nanos)) }
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 }
 
@@ -81,30 +69,30 @@ mod tests {
     #[test]
     fn an_adaptive_worker_spins_for_a_moment_and_then_sleeps_until_due() {
         let mut idle = Idle::new(Wait::Adaptive);
-        assert_eq!(idle.after_turn(After { busy: true, ..QUIET }, Time(1_000_000)), Next::Turn);
-        assert_eq!(idle.after_turn(QUIET, Time(1_000_000 + SPIN - 1)), Next::Share);
+        assert_eq!(idle.after_turn(After { busy: true, ..QUIET }, Time(1_000_000)), None);
+        assert_eq!(idle.after_turn(QUIET, Time(1_000_000 + SPIN - 1)), None);
         let slept = idle.after_turn(QUIET, Time(1_000_000 + SPIN));
-        assert_eq!(slept, Next::Sleep(Duration::from_nanos(1_000_000_000 - 1_000_000 - SPIN)));
+        assert_eq!(slept, Some(Duration::from_nanos(1_000_000_000 - 1_000_000 - SPIN)));
     }
 
     #[test]
     fn frames_that_are_out_shorten_the_sleep() {
         let mut idle = Idle::new(Wait::Adaptive);
         let out = After { in_flight: true, ..QUIET };
-        assert_eq!(idle.after_turn(out, Time(500_000)), Next::Sleep(Duration::from_millis(1)));
+        assert_eq!(idle.after_turn(out, Time(500_000)), Some(Duration::from_millis(1)));
     }
 
     #[test]
     fn what_is_due_is_not_slept_over() {
         let mut idle = Idle::new(Wait::Adaptive);
-        assert_eq!(idle.after_turn(QUIET, Time(1_000_000_000)), Next::Turn);
+        assert_eq!(idle.after_turn(QUIET, Time(1_000_000_000)), None);
     }
 
     #[test]
     fn a_busy_worker_sleeps_only_without_ports() {
         let mut idle = Idle::new(Wait::Busy);
-        assert_eq!(idle.after_turn(QUIET, Time(900_000_000)), Next::Turn);
+        assert_eq!(idle.after_turn(QUIET, Time(900_000_000)), None);
         let bare = After { ports: false, ..QUIET };
-        assert_eq!(idle.after_turn(bare, Time(900_000_000)), Next::Sleep(Duration::from_millis(100)));
+        assert_eq!(idle.after_turn(bare, Time(900_000_000)), Some(Duration::from_millis(100)));
     }
 }

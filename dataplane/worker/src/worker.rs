@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::command::{Command, Inject, KernelPath, Notify};
 use crate::egress::Egress;
-use crate::idle::{After, Idle, Next, Wait};
+use crate::idle::{After, Idle, Wait};
 use crate::mesh::Links;
 use crate::port::OwnPort;
 use crate::stats::{Frames, Lost, Stats, bump, raise};
@@ -162,16 +162,12 @@ impl Worker {
                 in_flight: self.egress.ports.iter().any(OwnPort::in_flight),
                 due: self.due(now),
             };
-            match idle.after_turn(after, now) {
-                Next::Turn => continue,
-                Next::Share => std::thread::yield_now(),
-                Next::Sleep(sleep) => {
-                    bump(&self.stats.sleeps, 1);
-                    // Why it ended does not matter: the next turn looks everywhere.
-                    let _ = ports.wait(Some(sleep));
-                }
+            if let Some(sleep) = idle.after_turn(after, now) {
+                bump(&self.stats.sleeps, 1);
+                // Why it ended does not matter: the next turn looks everywhere.
+                let _ = ports.wait(Some(sleep));
+                now = clock.now();
             }
-            now = clock.now();
         }
     }
 
