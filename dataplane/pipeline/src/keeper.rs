@@ -221,6 +221,9 @@ impl<'a> Keeper<'a> {
             if let Some(active) = is {
                 live.enter(active);
             }
+            if was.is_some() != is.is_some() {
+                self.mark(destination);
+            }
         }
         if old.state != new.state || old.flags != new.flags {
             if new.flags.contains(Flags::ASSURED) && !old.flags.contains(Flags::ASSURED) {
@@ -237,14 +240,17 @@ impl<'a> Keeper<'a> {
         let entry = connection.entry();
         self.pend(connection, 1);
         if let Some(active) = entry.counted() {
-            let live = self.live.destination(home.destination);
-            live.enter(active);
-            if let Some(destination) = self.snapshot.destination(home.destination) {
-                // The mark for the thresholds is set at the moment that they are reached.
-                let _overloaded = live.overloaded(&destination.limits);
-            }
+            self.live.destination(home.destination).enter(active);
+            self.mark(home.destination);
         }
         self.tell(connection, Payload::default(), connection.payload);
+    }
+
+    /// Sets or clears the mark for the thresholds at the moment that they are crossed, whether or not a scheduler looks.
+    fn mark(&self, id: DestId) {
+        if let Some(destination) = self.snapshot.destination(id) {
+            let _overloaded = self.live.destination(id).overloaded(&destination.limits);
+        }
     }
 
     /// Ends a connection: removes its entries, gives its side record back and counts it out. `false` when somebody
@@ -283,6 +289,7 @@ impl<'a> Keeper<'a> {
         let entry = connection.entry();
         if let (Some(active), Some(Home { destination, .. })) = (entry.counted(), home) {
             self.live.destination(destination).leave(active);
+            self.mark(destination);
         }
         if !entry.flags.contains(Flags::ASSURED) {
             self.pend(connection, -1);

@@ -7,7 +7,7 @@ use crate::ids::{DestId, ListenId, ServiceId};
 use crate::path_mtu::PathMtu;
 use crate::response::ResponseTime;
 use crate::scheduler::Locality;
-use crate::snapshot::Limits;
+use crate::snapshot::{Limits, Snapshot};
 use crate::time::Time;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -53,7 +53,8 @@ impl DestLive {
     /// Whether it has too many connections for a new one.
     ///
     /// The mark for the thresholds is set when the connections reach `upper`, and cleared when they are fewer than
-    /// `lower`, or than three quarters of `upper` when `lower` is 0. In between it stays as it is. Workers that
+    /// `lower`, or than three quarters of `upper` when `lower` is 0. In between it stays as it is. So whoever changes a
+    /// count, or the limits, asks, and not only those who want a connection opened. Workers that
     /// open connections at the same moment may each open one beyond a limit.
     // ORDERING: the mark stands for itself, nothing is published through it; it follows from counts that are
     // estimates while connections open and end.
@@ -290,6 +291,14 @@ impl Live {
     #[inline]
     pub fn destination(&self, id: DestId) -> &DestLive {
         &self.destinations[id.index()]
+    }
+
+    /// Brings the marks for the thresholds up to the limits of a snapshot that is new: what the one before called too much
+    /// need not be too much now.
+    pub fn mark(&self, snapshot: &Snapshot) {
+        for (id, destination) in snapshot.destinations() {
+            let _overloaded = self.destination(id).overloaded(&destination.limits);
+        }
     }
 
     /// What the path to a destination is known to carry.

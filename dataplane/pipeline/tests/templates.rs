@@ -3,7 +3,7 @@
 use sheave_pipeline::entry::Entry;
 use sheave_pipeline::ids::DestId;
 use sheave_pipeline::side::Kind;
-use sheave_pipeline::snapshot::{Intent, Method};
+use sheave_pipeline::snapshot::{Intent, Limits, Method, SchedulerKind};
 use sheave_pipeline::sticky::{Persistence, connections};
 use sheave_pipeline::testing::{Lab, Packet, Site, vip};
 use sheave_pipeline::time::Seconds;
@@ -137,4 +137,22 @@ fn a_limit_holds_for_the_clients_of_templates_too() {
     assert_eq!((scene.open(5), scene.templates()), ("0".into(), vec![(0, 2)]));
     scene.end(3);
     assert_eq!(scene.templates(), [(0, 2)], "it never counted that one");
+}
+
+#[test]
+fn a_destination_is_open_again_the_moment_that_it_falls_below_its_lower_threshold() {
+    let mut scene = Scene::new(None);
+    scene.republish(|site| {
+        site.services[0].scheduler = SchedulerKind::Rr;
+        site.services[0].destinations[1].limits = Limits { upper: 4, lower: 2, connections: 0 };
+    });
+    let other = |n: u8| Ipv4Addr::new(192, 0, 2, 100 + n);
+    assert_eq!(scene.send(other(0), 1, Packet::SYN), "0");
+    assert_eq!([1, 2, 3, 4].map(|port| scene.open(port)), ["1"; 4]);
+    assert_eq!([1, 2].map(|n| scene.send(other(n), 1, Packet::SYN)), ["0"; 2], "1 has as many as it may have");
+    [1, 2, 3].into_iter().for_each(|port| scene.end(port));
+    // Nobody is scheduled while it has few; it gets another one by the template.
+    assert_eq!(scene.open(5), "1");
+    assert_eq!(scene.lab.live(DestId(1)), (2, 0));
+    assert_eq!(scene.send(other(3), 1, Packet::SYN), "1");
 }

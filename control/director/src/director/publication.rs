@@ -40,6 +40,7 @@ impl Director {
         self.statistics.begin(self.compiler.fresh());
         self.compiler.fresh().begin(&snapshot, &self.dataplane.shared.live, self.now);
         self.statistics.forget(&snapshot);
+        self.dataplane.shared.live.mark(&snapshot);
         self.dataplane.publisher.publish(Box::new(snapshot));
         tell(self.serving.steering.apply(&sets));
         self.announcer.up(places, self.now);

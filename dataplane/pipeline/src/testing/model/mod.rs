@@ -91,6 +91,9 @@ impl Model {
     pub fn configure(&mut self, site: &Site) {
         self.site = site.clone();
         self.memories.resize(site.services.len(), Memory::default());
+        for d in site.services.iter().flat_map(|service| &service.destinations).filter(|d| !d.removed) {
+            mark(self.loads.entry(d.id).or_default(), d);
+        }
         self.settle();
     }
 
@@ -201,9 +204,7 @@ impl Model {
         let side = if connection.is_active() { &mut load.active } else { &mut load.inactive };
         *side = side.saturating_add_signed(by);
         let all = self.site.services.get(connection.service).map(|service| &service.destinations);
-        if by > 0
-            && let Some(d) = all.and_then(|all| all.iter().find(|d| d.id == connection.destination))
-        {
+        if let Some(d) = all.and_then(|all| all.iter().find(|d| d.id == connection.destination)) {
             mark(load, d);
         }
     }

@@ -236,6 +236,8 @@ impl Bench {
             let mut site = Site::clone(site);
             site.keep_ids(&self.site);
             self.snapshot = site.snapshot();
+            // As the control thread does.
+            self.labs[0].shared.live.mark(&self.snapshot);
             self.model.configure(&site);
             self.site = site;
         }
