@@ -152,6 +152,11 @@ impl<K: Ord + Clone> Dealer<K> {
         }
     }
 
+    /// Whether numbers wait for quiet periods.
+    pub(crate) fn rests(&self) -> bool {
+        !self.resting.is_empty()
+    }
+
     fn deal(&mut self, limit: usize) -> Option<u16> {
         match u16::try_from(self.fresh) {
             Ok(fresh) if usize::from(fresh) < limit => {

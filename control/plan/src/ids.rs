@@ -171,6 +171,11 @@ impl Ids {
         self.reals.quiet(period);
     }
 
+    /// Whether numbers wait for quiet periods.
+    pub fn rests(&self) -> bool {
+        self.services.rests() || self.listens.rests() || self.destinations.rests() || self.reals.rests()
+    }
+
     /// Quiet periods are counted from the beginning again, by another process.
     pub(crate) fn restart(&mut self) {
         self.services.restart();

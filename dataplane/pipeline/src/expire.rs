@@ -1,7 +1,12 @@
-//! Expiry: every worker walks its share of the table once a second, a few buckets a turn.
+//! Expiry: every worker walks its share of the table once a second, a few blocks a turn, and looks at the entries of those
+//! blocks in which something may be due.
 //!
 //! An entry is used no more from the moment it is due, found or not; the walk gives its slot and its counts back,
 //! at most a second later.
+//!
+//! Invariant: no entry of a block is due before the block is looked at next. What is there when it is looked at says
+//! itself when it is due, at the earliest; what comes or is used after that lives for the shortest timeout at least. Nothing
+//! of this holds under another snapshot, so a new one is followed by a round that looks at everything.
 
 use crate::entry::Reply;
 use crate::keeper::Keeper;
@@ -13,14 +18,31 @@ use crate::time::Time;
 use sheave_table::change::ChangeWriter;
 use sheave_table::{Payload, SweepCursor, Table, Verdict};
 
+/// Buckets that are looked at together, or passed over together.
+const BLOCK: u64 = 16;
+/// How long a pass takes. With the second that an entry may be late by itself that is less than 2 s.
+const PASS: u64 = Time::SECOND * 9 / 10;
+/// Blocks of one turn, at most.
+const CHUNK: u64 = 256;
+/// How long a worker without connections sleeps, at most.
+const IDLE: u64 = Time::SECOND / 4;
+/// The longest timeout. Between two walks of `catch_up` no more may pass: ticks wrap.
+const LONGEST: u64 = 43_200 * Time::SECOND;
+
 /// Where the walk is: through this worker's share of the narrow table, then through that of the wide one.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     worker: usize,
-    narrow: SweepCursor,
-    wide: SweepCursor,
+    narrow: Share,
+    wide: Share,
     /// Whether the walk is in the wide table.
     in_wide: bool,
+    /// Whether this pass looks at everything, because somebody waits for it.
+    thorough: bool,
+    /// The snapshot that blocks were looked at under, and the shortest timeout in it.
+    under: (u64, u16),
+    /// So many more blocks are looked at, whatever was known of them.
+    unknown: u64,
     /// Up to when the walk is in step.
     at: Time,
     /// When the tables were last found empty and that was counted as a pass.
@@ -29,41 +51,63 @@ pub(crate) struct Sweeper {
     caught_up: Option<(Time, u64, Time)>,
 }
 
-/// How long a pass takes. With the second that an entry may be late by itself that is less than 2 s.
-const PASS: u64 = Time::SECOND * 9 / 10;
-/// Buckets of one turn, at most.
-const CHUNK: u64 = 4096;
-/// How long a worker without connections sleeps, at most.
-const IDLE: u64 = Time::SECOND / 4;
-/// The longest timeout. Between two walks of `catch_up` no more may pass: ticks wrap.
-const LONGEST: u64 = 43_200 * Time::SECOND;
+/// One worker's share of a table.
+#[derive(Debug)]
+struct Share {
+    cursor: SweepCursor,
+    /// Of each of its blocks: the second until which nothing of it is due.
+    quiet_until: Box<[u32]>,
+}
+
+impl Share {
+    fn new<const K: usize>(table: &Table<K>, worker: usize, workers: usize) -> Share {
+        let workers = workers.max(1);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let cursor = SweepCursor::share(table, number(worker.min(workers - 1)), number(workers));
+        let blocks = usize::try_from(cursor.share_len().div_ceil(BLOCK)).unwrap_or(usize::MAX);
+        Share { cursor, quiet_until: vec![0; blocks].into_boxed_slice() }
+    }
+
+    fn blocks(&self) -> u64 {
+        self.quiet_until.len() as u64
+    }
+
+    /// Blocks until the share is through once more.
+    fn left(&self) -> u64 {
+        self.cursor.left().div_ceil(BLOCK)
+    }
+
+    /// The number of the next block.
+    fn next(&self) -> usize {
+        let walked = (self.cursor.share_len() - self.cursor.left()) / BLOCK;
+        usize::try_from(walked).unwrap_or(usize::MAX)
+    }
+}
 
 impl Sweeper {
     pub(crate) fn new(tables: &Tables, worker: usize, workers: usize) -> Sweeper {
-        fn share<const K: usize>(table: &Table<K>, worker: usize, workers: usize) -> SweepCursor {
-            let workers = workers.max(1);
-            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            SweepCursor::share(table, number(worker.min(workers - 1)), number(workers))
-        }
         Sweeper {
             worker,
-            narrow: share(tables.narrow, worker, workers),
-            wide: share(tables.wide, worker, workers),
+            narrow: Share::new(tables.narrow, worker, workers),
+            wide: Share::new(tables.wide, worker, workers),
             in_wide: false,
+            thorough: false,
+            under: (u64::MAX, 0),
+            unknown: 0,
             at: Time(0),
             empty_at: Time(0),
             caught_up: None,
         }
     }
 
-    /// Buckets of a pass: tables without entries are left out.
-    fn share(&self, tables: &Tables) -> u64 {
-        let narrow = if tables.narrow.is_empty() { 0 } else { self.narrow.share_len() };
-        let wide = if tables.wide.is_empty() { 0 } else { self.wide.share_len() };
+    /// Blocks of a pass: tables without entries are left out.
+    fn blocks(&self, tables: &Tables) -> u64 {
+        let narrow = if tables.narrow.is_empty() { 0 } else { self.narrow.blocks() };
+        let wide = if tables.wide.is_empty() { 0 } else { self.wide.blocks() };
         narrow + wide
     }
 
-    /// Walks on as far as the time since the last call asks for, at most [`CHUNK`] buckets.
+    /// Walks on as far as the time since the last call asks for, at most [`CHUNK`] blocks.
     pub(crate) fn advance(
         &mut self,
         shared: &Shared,
@@ -71,8 +115,12 @@ impl Sweeper {
         now: Time,
         changes: &mut Option<ChangeWriter>,
     ) {
-        let share = self.share(&shared.tables);
-        if share == 0 {
+        if self.under.0 != snapshot.epoch {
+            self.under = (snapshot.epoch, shortest_timeout(snapshot));
+            self.unknown = self.narrow.blocks() + self.wide.blocks();
+        }
+        let blocks = self.blocks(&shared.tables);
+        if blocks == 0 {
             self.at = now;
             if self.empty_at.after(PASS) <= now {
                 self.empty_at = now;
@@ -82,11 +130,11 @@ impl Sweeper {
         }
         // Never behind by more than one pass: a second one at once would find nothing new.
         self.at = self.at.max(Time(now.0.saturating_sub(PASS)));
-        let due = scale(now.0.saturating_sub(self.at.0), share, PASS).min(CHUNK);
+        let due = scale(now.0.saturating_sub(self.at.0), blocks, PASS).min(CHUNK);
         if due == 0 {
             return;
         }
-        self.at = self.at.after(scale(due, PASS, share));
+        self.at = self.at.after(scale(due, PASS, blocks));
         self.walk(&mut Keeper::new(shared, snapshot, self.worker, now, changes), shared, due);
     }
 
@@ -117,39 +165,45 @@ impl Sweeper {
     /// When `advance` next has a turn's worth of work.
     pub(crate) fn next_due(&self, shared: &Shared, now: Time) -> Time {
         let idle = now.after(IDLE);
-        let share = self.share(&shared.tables);
-        if share == 0 {
+        let blocks = self.blocks(&shared.tables);
+        if blocks == 0 {
             return idle;
         }
-        self.at.after(scale(CHUNK.min(share), PASS, share)).clamp(now, idle)
+        self.at.after(scale(CHUNK.min(blocks), PASS, blocks)).clamp(now, idle)
     }
 
-    /// Looks at the entries of the next `buckets` buckets.
-    fn walk(&mut self, keeper: &mut Keeper<'_>, shared: &Shared, buckets: u64) {
-        let mut left = buckets;
-        while left > 0 && !shared.tables.is_empty() {
-            let (cursor, empty) = if self.in_wide {
-                (&mut self.wide, shared.tables.wide.is_empty())
+    /// Walks over the next `blocks` blocks.
+    fn walk(&mut self, keeper: &mut Keeper<'_>, shared: &Shared, blocks: u64) {
+        let tables = &shared.tables;
+        let mut left = blocks;
+        while left > 0 && !tables.is_empty() {
+            let empty = if self.in_wide { tables.wide.is_empty() } else { tables.narrow.is_empty() };
+            let share = if self.in_wide { &mut self.wide } else { &mut self.narrow };
+            let ahead = share.left();
+            let steps = if empty { 0 } else { left.min(ahead) };
+            let glance =
+                Glance { shortest: self.under.1, everything: self.thorough, unknown: &mut self.unknown };
+            if self.in_wide {
+                glance.over(share, steps, tables.wide, Key::Wide, keeper);
             } else {
-                (&mut self.narrow, shared.tables.narrow.is_empty())
-            };
-            let step = if empty { 0 } else { left.min(cursor.left()) };
-            left -= step;
-            let wrapped = empty || step == cursor.left();
-            if !empty {
-                if self.in_wide {
-                    sweep(shared.tables.wide, cursor, step, Key::Wide, keeper);
-                } else {
-                    sweep(shared.tables.narrow, cursor, step, Key::Narrow, keeper);
-                }
+                glance.over(share, steps, tables.narrow, Key::Narrow, keeper);
             }
-            if wrapped {
-                if self.in_wide {
-                    shared.live.pass_completed(self.worker);
-                }
-                self.in_wide = !self.in_wide;
+            left -= steps;
+            if empty || steps == ahead {
+                self.next_table(shared);
             }
         }
+    }
+
+    /// The walk has reached the end of a table's share.
+    fn next_table(&mut self, shared: &Shared) {
+        if self.in_wide {
+            if self.thorough {
+                shared.live.pass_completed(self.worker);
+            }
+            self.thorough = shared.live.passes_wanted();
+        }
+        self.in_wide = !self.in_wide;
     }
 
     /// Looks at every entry of this worker's share. Says in how many seconds the first of them is due.
@@ -160,11 +214,49 @@ impl Sweeper {
         let mut due: Option<u16> = None;
         // Wherever the walk was: to its end, and then once more from the beginning.
         for _ in 0..2 {
-            due = earlier(due, sweep(shared.tables.narrow, &mut self.narrow, u64::MAX, Key::Narrow, keeper));
-            due = earlier(due, sweep(shared.tables.wide, &mut self.wide, u64::MAX, Key::Wide, keeper));
+            let (narrow, wide) = (&mut self.narrow.cursor, &mut self.wide.cursor);
+            due = earlier(due, sweep(shared.tables.narrow, narrow, u64::MAX, Key::Narrow, keeper));
+            due = earlier(due, sweep(shared.tables.wide, wide, u64::MAX, Key::Wide, keeper));
         }
         shared.live.pass_completed(self.worker);
         due
+    }
+}
+
+/// How blocks are walked over.
+struct Glance<'a> {
+    /// The shortest timeout of all, in seconds.
+    shortest: u16,
+    /// Whether all are looked at.
+    everything: bool,
+    /// So many are, in any case.
+    unknown: &'a mut u64,
+}
+
+impl Glance<'_> {
+    /// Looks at the entries of the next `blocks` blocks, as far as some may be due.
+    fn over<const K: usize>(
+        self,
+        share: &mut Share,
+        blocks: u64,
+        table: &Table<K>,
+        key_of: fn([u64; K]) -> Key,
+        keeper: &mut Keeper<'_>,
+    ) {
+        let now = u32::try_from(keeper.now.0 / Time::SECOND).unwrap_or(u32::MAX);
+        for _ in 0..blocks {
+            let known = *self.unknown == 0 && !self.everything;
+            *self.unknown = self.unknown.saturating_sub(1);
+            let at = share.next();
+            if known && now < share.quiet_until[at] {
+                share.cursor.skip(BLOCK);
+                continue;
+            }
+            let due = sweep(table, &mut share.cursor, BLOCK, key_of, keeper);
+            // What is used from now on is not due before the shortest timeout is over.
+            let quiet = due.unwrap_or(u16::MAX).min(self.shortest.saturating_add(1));
+            share.quiet_until[at] = now.saturating_add(quiet.into());
+        }
     }
 }
 

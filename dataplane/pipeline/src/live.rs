@@ -224,6 +224,7 @@ pub struct Live {
     /// Apart from the rest of each: tunnels read them for every packet, and they change hardly ever.
     paths: Box<[PathMtu]>,
     passes: Box<[Passes]>,
+    passes_wanted: AtomicBool,
     workers: Box<[WorkerLive]>,
     pub(crate) locality: Locality,
 }
@@ -237,6 +238,7 @@ impl Live {
             listens: std::iter::repeat_with(ListenLive::default).take(ListenId::COUNT).collect(),
             paths: std::iter::repeat_with(PathMtu::default).take(DestId::COUNT).collect(),
             passes: std::iter::repeat_with(Passes::default).take(Live::WORKERS).collect(),
+            passes_wanted: AtomicBool::new(false),
             workers: std::iter::repeat_with(WorkerLive::default).take(Live::WORKERS).collect(),
             locality: Locality::new(),
         }
@@ -245,13 +247,24 @@ impl Live {
     /// Workers, at most.
     pub const WORKERS: usize = 256;
 
-    /// How many passes over its share of the connection table a worker has completed.
+    /// How many passes over its share of the connection table a worker has completed, while they were wanted.
     ///
     /// When every worker has seen a snapshot without an id, and each has then completed two passes (one may have
     /// been under way), no entry refers to that id any more.
     // ORDERING: pairs with the release in `pass_completed`: who reads a count sees what that pass removed.
     pub fn passes(&self, worker: usize) -> u64 {
         self.passes.get(worker).map_or(0, |p| p.0.load(Ordering::Acquire))
+    }
+
+    /// Whether somebody waits for passes. Only then does every pass look at all entries, whether or not they can be due, and
+    /// only those that began then are counted.
+    // ORDERING: stands for itself: a pass that began before it was seen does not count.
+    pub fn want_passes(&self, wanted: bool) {
+        self.passes_wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    pub(crate) fn passes_wanted(&self) -> bool {
+        self.passes_wanted.load(Ordering::Relaxed)
     }
 
     // ORDERING: pairs with the acquire in `passes`.

@@ -149,7 +149,11 @@ fn a_destination_is_open_again_the_moment_that_it_falls_below_its_lower_threshol
     let other = |n: u8| Ipv4Addr::new(192, 0, 2, 100 + n);
     assert_eq!(scene.send(other(0), 1, Packet::SYN), "0");
     assert_eq!([1, 2, 3, 4].map(|port| scene.open(port)), ["1"; 4]);
-    assert_eq!([1, 2].map(|n| scene.send(other(n), 1, Packet::SYN)), ["0"; 2], "1 has as many as it may have");
+    assert_eq!(
+        [1, 2].map(|n| scene.send(other(n), 1, Packet::SYN)),
+        ["0"; 2],
+        "1 has as many as it may have"
+    );
     [1, 2, 3].into_iter().for_each(|port| scene.end(port));
     // Nobody is scheduled while it has few; it gets another one by the template.
     assert_eq!(scene.open(5), "1");

@@ -2,8 +2,9 @@
 
 use crate::{Handle, Hash, Payload, Table, word::Phase};
 
-/// Buckets between the two looks of [`Table::sweep_ahead`]: memory is some hundred nanoseconds away, a bucket some ten.
-const AHEAD: u64 = 16;
+/// Buckets that [`Table::sweep_ahead`] looks through twice in a row: memory is some hundred nanoseconds away, a bucket
+/// some ten.
+const AHEAD: usize = 16;
 
 /// Where a sweep is in its share of a table.
 #[derive(Clone, Debug)]
@@ -58,6 +59,12 @@ impl SweepCursor {
     pub fn left(&self) -> u64 {
         self.end - self.next
     }
+
+    /// Passes over the next `buckets` buckets, at most to the end of the share.
+    pub fn skip(&mut self, buckets: u64) {
+        let next = self.end.min(self.next.saturating_add(buckets));
+        self.next = if next == self.end { self.start } else { next };
+    }
 }
 
 impl<const K: usize> Table<K> {
@@ -87,18 +94,13 @@ impl<const K: usize> Table<K> {
     ) -> Swept {
         let mut swept = Swept::default();
         let end = cursor.end.min(cursor.next.saturating_add(buckets as u64));
-        for bucket in cursor.next..end {
-            // Beyond the end of this call too: the next one begins there.
-            if bucket + AHEAD < cursor.end {
-                self.visit(bucket + AHEAD, |_, key, payload| ahead(key, payload));
-            }
-            self.sweep_bucket(bucket, &mut swept, &mut f);
+        for first in (cursor.next..end).step_by(AHEAD) {
+            let near = first..end.min(first + AHEAD as u64);
+            near.clone().for_each(|bucket| self.visit(bucket, |_, key, payload| ahead(key, payload)));
+            near.for_each(|bucket| self.sweep_bucket(bucket, &mut swept, &mut f));
         }
-        cursor.next = end;
-        if end == cursor.end {
-            cursor.next = cursor.start;
-            swept.wrapped = true;
-        }
+        swept.wrapped = end == cursor.end;
+        cursor.skip(buckets as u64);
         swept
     }
 

@@ -80,6 +80,7 @@ impl Director {
         if let Some(period) = self.sweeps.observe(&passes) {
             self.compiler.ids_mut().quiet(period);
         }
+        live.want_passes(self.compiler.ids().rests());
         let connections = |id| {
             let dest = live.destination(id);
             u64::from(dest.active()) + u64::from(dest.inactive())
