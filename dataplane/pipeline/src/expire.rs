@@ -6,7 +6,7 @@
 //!
 //! Invariant: no entry of a block is due before the block is looked at next. What is there when it is looked at says
 //! itself when it is due, at the earliest; what comes or is used after that lives for the shortest timeout at least. Nothing
-//! of this holds under another snapshot, so a new one is followed by a round that looks at everything.
+//! of this holds under another snapshot, so a new one is followed by rounds that look at everything.
 
 use crate::entry::Reply;
 use crate::keeper::Keeper;
@@ -41,8 +41,6 @@ pub(crate) struct Sweeper {
     thorough: bool,
     /// The snapshot that blocks were looked at under, and the shortest timeout in it.
     under: (u64, u16),
-    /// So many more blocks are looked at, whatever was known of them.
-    unknown: u64,
     /// Up to when the walk is in step.
     at: Time,
     /// When the tables were last found empty and that was counted as a pass.
@@ -57,6 +55,8 @@ struct Share {
     cursor: SweepCursor,
     /// Of each of its blocks: the second until which nothing of it is due.
     quiet_until: Box<[u32]>,
+    /// So many more blocks are looked at, whatever was known of them.
+    unknown: u64,
 }
 
 impl Share {
@@ -65,7 +65,7 @@ impl Share {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let cursor = SweepCursor::share(table, number(worker.min(workers - 1)), number(workers));
         let blocks = usize::try_from(cursor.share_len().div_ceil(BLOCK)).unwrap_or(usize::MAX);
-        Share { cursor, quiet_until: vec![0; blocks].into_boxed_slice() }
+        Share { cursor, quiet_until: vec![0; blocks].into_boxed_slice(), unknown: 0 }
     }
 
     fn blocks(&self) -> u64 {
@@ -75,6 +75,12 @@ impl Share {
     /// Blocks until the share is through once more.
     fn left(&self) -> u64 {
         self.cursor.left().div_ceil(BLOCK)
+    }
+
+    /// Nothing is known any more. Two rounds: an answer's entry stays while its connection's own does, which may be found to
+    /// be over later in the first.
+    fn forget(&mut self) {
+        self.unknown = 2 * self.blocks();
     }
 
     /// The number of the next block.
@@ -93,7 +99,6 @@ impl Sweeper {
             in_wide: false,
             thorough: false,
             under: (u64::MAX, 0),
-            unknown: 0,
             at: Time(0),
             empty_at: Time(0),
             caught_up: None,
@@ -117,7 +122,8 @@ impl Sweeper {
     ) {
         if self.under.0 != snapshot.epoch {
             self.under = (snapshot.epoch, shortest_timeout(snapshot));
-            self.unknown = self.narrow.blocks() + self.wide.blocks();
+            self.narrow.forget();
+            self.wide.forget();
         }
         let blocks = self.blocks(&shared.tables);
         if blocks == 0 {
@@ -181,8 +187,7 @@ impl Sweeper {
             let share = if self.in_wide { &mut self.wide } else { &mut self.narrow };
             let ahead = share.left();
             let steps = if empty { 0 } else { left.min(ahead) };
-            let glance =
-                Glance { shortest: self.under.1, everything: self.thorough, unknown: &mut self.unknown };
+            let glance = Glance { shortest: self.under.1, everything: self.thorough };
             if self.in_wide {
                 glance.over(share, steps, tables.wide, Key::Wide, keeper);
             } else {
@@ -224,16 +229,14 @@ impl Sweeper {
 }
 
 /// How blocks are walked over.
-struct Glance<'a> {
+struct Glance {
     /// The shortest timeout of all, in seconds.
     shortest: u16,
     /// Whether all are looked at.
     everything: bool,
-    /// So many are, in any case.
-    unknown: &'a mut u64,
 }
 
-impl Glance<'_> {
+impl Glance {
     /// Looks at the entries of the next `blocks` blocks, as far as some may be due.
     fn over<const K: usize>(
         self,
@@ -245,8 +248,8 @@ impl Glance<'_> {
     ) {
         let now = u32::try_from(keeper.now.0 / Time::SECOND).unwrap_or(u32::MAX);
         for _ in 0..blocks {
-            let known = *self.unknown == 0 && !self.everything;
-            *self.unknown = self.unknown.saturating_sub(1);
+            let known = share.unknown == 0 && !self.everything;
+            share.unknown = share.unknown.saturating_sub(1);
             let at = share.next();
             if known && now < share.quiet_until[at] {
                 share.cursor.skip(BLOCK);
@@ -299,10 +302,13 @@ fn scale(a: u64, b: u64, c: u64) -> u64 {
 
 /// The shortest time after which any entry can be due.
 fn shortest_timeout(snapshot: &Snapshot) -> u16 {
-    // The shortest of the constant ones: CLOSE. No entry is left in the state before its first change.
+    // The shortest of the constant ones: CLOSE.
     const CONSTANT: u16 = 10;
+    // Where any segment may begin a connection, one without flags leaves it in the state before the first.
+    const NONE: u16 = 3;
+    let constant = if snapshot.services().any(|(_, service)| service.sloppy) { NONE } else { CONSTANT };
     let configured =
         snapshot.services().flat_map(|(_, s)| [s.timeouts.tcp, s.timeouts.tcp_fin, s.timeouts.udp]);
     let configured = configured.map(|seconds| seconds.0);
-    configured.chain(snapshot.shortest_persistence()).min().unwrap_or(CONSTANT).min(CONSTANT)
+    configured.chain(snapshot.shortest_persistence()).min().unwrap_or(constant).min(constant)
 }

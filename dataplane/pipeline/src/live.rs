@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub struct DestLive {
     active: AtomicU32,
     inactive: AtomicU32,
-    overloaded: AtomicBool,
+    /// The upper threshold that its connections reached, while the mark is set; 0 is without.
+    overloaded: AtomicU32,
     response: ResponseTime,
     /// The time that it was taken into service, in nanoseconds; 0 is always.
     since: AtomicU64,
@@ -53,7 +54,7 @@ impl DestLive {
     /// Whether it has too many connections for a new one.
     ///
     /// The mark for the thresholds is set when the connections reach `upper`, and cleared when they are fewer than
-    /// `lower`, or than three quarters of `upper` when `lower` is 0. In between it stays as it is. So whoever changes a
+    /// `lower`, or than three quarters of `upper` when `lower` is 0, or when `upper` is raised. In between it stays as it is. So whoever changes a
     /// count, or the limits, asks, and not only those who want a connection opened. Workers that
     /// open connections at the same moment may each open one beyond a limit.
     // ORDERING: the mark stands for itself, nothing is published through it; it follows from counts that are
@@ -61,12 +62,19 @@ impl DestLive {
     pub fn overloaded(&self, limits: &Limits) -> bool {
         let total = self.total();
         let full = self.is_full(limits);
-        let marked = self.overloaded.load(Ordering::Relaxed);
+        let reached = self.overloaded.load(Ordering::Relaxed);
         let (upper, lower) = (u64::from(limits.upper), u64::from(limits.lower));
         let below = if lower != 0 { total < lower } else { total * 4 < upper * 3 };
+        // Of a threshold that was raised since, nothing was reached.
+        let marked = reached >= limits.upper;
         let is = upper != 0 && (total >= upper || (marked && !below));
-        if is != marked {
-            self.overloaded.store(is, Ordering::Relaxed);
+        let reaches = match is {
+            true if total >= upper => limits.upper,
+            true => reached,
+            false => 0,
+        };
+        if reaches != reached {
+            self.overloaded.store(reaches, Ordering::Relaxed);
         }
         is || full
     }
@@ -96,7 +104,7 @@ impl DestLive {
     /// `since` is where it begins to grow to its weight; `None` is at its weight at once.
     // ORDERING: estimates that stand for themselves.
     pub fn begin(&self, since: Option<Time>) {
-        self.overloaded.store(false, Ordering::Relaxed);
+        self.overloaded.store(0, Ordering::Relaxed);
         self.response.reset();
         self.since.store(since.map_or(0, |time| time.0.max(1)), Ordering::Relaxed);
     }

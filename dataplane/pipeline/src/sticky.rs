@@ -69,6 +69,8 @@ const USED: State = State::Udp;
 const ARMED: State = State::Tcp(TcpState::Close);
 /// For how long.
 const ARMING: u16 = 60;
+/// So long after its end a connection may be found to have ended, in seconds.
+const SOON: u16 = 4;
 /// A template with connections is armed on paper before ticks come round.
 const LONG: u16 = 7200;
 /// Times that a packet waits for another worker to make the template that it needs too.
@@ -256,7 +258,10 @@ impl Keeper<'_> {
             // One that changes at this moment is used.
             let _used = self.tables.update(template.place, template.payload, armed);
         }
-        Some(expires_in(entry, &persistence, self.tick).saturating_add(1))
+        let left = expires_in(entry, &persistence, self.tick);
+        // Armed on paper a moment ago: a connection that ended before that, and is found to have later, may say that it was not.
+        let perhaps = lived > life && left > ARMING.saturating_sub(SOON);
+        Some(if perhaps { 1 } else { left.saturating_add(1) })
     }
 }
 

@@ -2,13 +2,22 @@
 
 use sheave_pipeline::ids::DestId;
 use sheave_pipeline::snapshot::Method;
-use sheave_pipeline::testing::{Lab, Packet, Site, vip};
+use sheave_pipeline::sticky::Persistence;
+use sheave_pipeline::testing::{Lab, Packet, Site, vip, vip6};
 use sheave_pipeline::time::Seconds;
 use sheave_pipeline::{Resolve, Snapshot, Time};
 use sheave_proto::wire::flow::Proto;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 7);
+
+/// A service of UDP, and one of IPv6 whose entries last.
+fn both_families() -> Site {
+    let mut site = Site::with(Proto::Udp, Method::Nat, 2);
+    site.add(vip6(0), 80, Proto::Udp, Method::DirectRoute, 1).timeouts.udp = Seconds(300);
+    site
+}
 
 struct Scene {
     lab: Lab,
@@ -20,14 +29,31 @@ impl Scene {
     fn new(proto: Proto, udp: u16) -> Scene {
         let mut site = Site::with(proto, Method::Nat, 2);
         site.services[0].timeouts.udp = Seconds(udp);
+        Scene::of(site)
+    }
+
+    fn of(mut site: Site) -> Scene {
         Scene { lab: Lab::new(Resolve::Control), snapshot: site.snapshot(), site }
     }
 
     fn send(&mut self, port: u16, flags: u8) {
+        self.send_from(CLIENT, port, flags);
+    }
+
+    fn send_from(&mut self, client: Ipv4Addr, port: u16, flags: u8) {
         let proto = self.site.services[0].proto;
-        let packet = Packet::from_client(proto, (CLIENT, port), (vip(0), 80), flags);
-        let (verdict, _) = self.lab.send(&self.snapshot, packet.port, &packet.bytes());
+        self.forward(&Packet::from_client(proto, (client, port), (vip(0), 80), flags));
+    }
+
+    fn forward(&mut self, packet: &Packet) {
+        let (port, bytes) = packet.framed();
+        let (verdict, _) = self.lab.send(&self.snapshot, port, &bytes);
         assert_eq!(verdict.reason(), None);
+    }
+
+    /// Has the table of long keys have an entry, too.
+    fn send_v6(&mut self) {
+        self.forward(&Packet::from_client(Proto::Udp, (CLIENT_V6, 7), (vip6(0), 80), 0));
     }
 
     /// Turns for so long, as a worker that finds nothing else to do.
@@ -128,4 +154,63 @@ fn passes_are_counted_while_they_are_wanted_and_miss_nothing() {
         scene.turn(Time::SECOND / 10);
     }
     assert_eq!(scene.connections_to(0), 0);
+}
+
+#[test]
+fn a_table_that_was_empty_under_a_new_snapshot_is_not_taken_for_known() {
+    let mut scene = Scene::of(both_families());
+    scene.send_v6();
+    scene.republish(|site| site.services[0].timeouts.udp = Seconds(30));
+    (3000..3200).for_each(|port| scene.send(port, 0));
+    while scene.connections() > 0 {
+        scene.turn(Time::SECOND / 4);
+    }
+    scene.send_v6();
+    scene.republish(|site| site.services[0].timeouts.udp = Seconds(1));
+    scene.turn(3 * Time::SECOND);
+    (1000..1200).for_each(|port| scene.send(port, 0));
+    scene.turn(4 * Time::SECOND);
+    assert_eq!(scene.connections(), 0);
+}
+
+#[test]
+fn the_way_back_of_a_connection_that_lost_its_destination_goes_with_it() {
+    let mut scene = Scene::of(both_families());
+    scene.send_v6();
+    (1000..1300).for_each(|port| scene.send(port, 0));
+    scene.turn(5 * Time::SECOND);
+    assert_eq!(scene.lab.shared.tables.narrow.len(), 600);
+    scene.republish(|site| site.services[0].destinations[0].removed = true);
+    scene.turn(3 * Time::SECOND);
+    assert_eq!(scene.lab.shared.tables.narrow.len(), 300);
+}
+
+#[test]
+fn a_template_goes_in_time_when_its_last_connection_is_found_late() {
+    let mut site = Site::with(Proto::Tcp, Method::DirectRoute, 2);
+    site.persistent = vec![(0, Persistence { timeout: Seconds(20), prefix: None })];
+    let mut scene = Scene::of(site);
+    let client = |n| Ipv4Addr::new(192, 0, 2, n);
+    for n in 1..=200 {
+        scene.send_from(client(n), 1, Packet::SYN);
+        scene.send_from(client(n), 1, Packet::ACK);
+    }
+    scene.turn(10 * Time::SECOND);
+    (1..=200).for_each(|n| scene.send_from(client(n), 1, Packet::RST));
+    scene.turn(14 * Time::SECOND);
+    assert_eq!(scene.lab.shared.tables.narrow.len(), 0);
+    assert_eq!(scene.lab.shared.side.0.in_use(), 0);
+}
+
+#[test]
+fn a_connection_that_nothing_began_goes_in_time() {
+    let mut scene = Scene::new(Proto::Tcp, 300);
+    scene.republish(|site| site.services[0].sloppy = true);
+    scene.send(1, Packet::SYN);
+    for port in 1000..1200 {
+        scene.turn(Time::SECOND / 10);
+        scene.send(port, 0);
+        // Three seconds, one because seconds are counted, two because the walk takes its time.
+        assert!(scene.connections() <= 62, "{} at {port}", scene.connections());
+    }
 }

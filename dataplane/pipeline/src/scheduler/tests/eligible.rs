@@ -78,9 +78,24 @@ fn without_thresholds_nothing_is_overloaded_and_a_mark_is_forgotten() {
     bench.load(0, 8, 0);
     assert!(live.overloaded(&Limits { upper: 8, lower: 4, connections: 0 }));
     bench.unload(0, 2);
-    assert!(live.overloaded(&Limits { upper: 9, lower: 4, connections: 0 }), "still marked");
+    assert!(live.overloaded(&Limits { upper: 8, lower: 4, connections: 0 }), "still marked");
     assert!(!live.overloaded(&Limits::default()));
-    assert!(!live.overloaded(&Limits { upper: 9, lower: 4, connections: 0 }));
+    assert!(!live.overloaded(&Limits { upper: 8, lower: 4, connections: 0 }));
+}
+
+#[test]
+fn a_threshold_that_is_raised_opens_at_once_and_one_that_is_lowered_does_not() {
+    let bench = Bench::new(SchedulerKind::Rr, &[1]);
+    let live = bench.live.destination(DestId(0));
+    bench.load(0, 8, 0);
+    let with = |upper| Limits { upper, lower: 2, connections: 0 };
+    assert!(live.overloaded(&with(8)));
+    assert!(!live.overloaded(&with(100)));
+    assert!(live.overloaded(&with(8)));
+    bench.unload(0, 3);
+    assert!(live.overloaded(&with(6)), "neither the new upper one nor the lower one is passed");
+    assert!(live.overloaded(&with(8)));
+    assert!(!live.overloaded(&with(9)));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 pub(super) struct Load {
     pub(super) active: u64,
     pub(super) inactive: u64,
-    /// The mark of the thresholds.
-    pub(super) overloaded: bool,
+    /// The mark of the thresholds: the upper one that was reached.
+    pub(super) overloaded: Option<u32>,
 }
 
 impl Load {
@@ -63,7 +63,7 @@ impl Pool<'_> {
         mark(load, d);
         let full = d.limits.connections != 0 && load.total() >= u64::from(d.limits.connections);
         let up = d.intent == Intent::Ready && d.health == Health::Up;
-        d.weight > 0 && up && !load.overloaded && !full
+        d.weight > 0 && up && load.overloaded.is_none() && !full
     }
 
     fn candidates(&mut self) -> Vec<Destination> {
@@ -206,5 +206,9 @@ fn heaviest<'a>(of: impl Iterator<Item = &'a Destination>) -> Option<DestId> {
 pub(super) fn mark(load: &mut Load, d: &Destination) {
     let (upper, lower) = (u64::from(d.limits.upper), u64::from(d.limits.lower));
     let below = if lower == 0 { load.total() * 4 < upper * 3 } else { load.total() < lower };
-    load.overloaded = upper != 0 && (load.total() >= upper || (load.overloaded && !below));
+    if upper != 0 && load.total() >= upper {
+        load.overloaded = Some(d.limits.upper);
+    } else if upper == 0 || below || load.overloaded.is_some_and(|reached| reached < d.limits.upper) {
+        load.overloaded = None;
+    }
 }
