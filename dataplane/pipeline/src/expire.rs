@@ -24,6 +24,8 @@ const BLOCK: u64 = 16;
 const PASS: u64 = Time::SECOND * 9 / 10;
 /// Blocks of one turn, at most.
 const CHUNK: u64 = 256;
+/// The walk goes on after this time, not each turn, which may be shorter than a block's share of a pass.
+const STEP: u64 = 100_000;
 /// How long a worker without connections sleeps, at most.
 const IDLE: u64 = Time::SECOND / 4;
 /// The longest timeout. Between two walks of `catch_up` no more may pass: ticks wrap.
@@ -120,6 +122,9 @@ impl Sweeper {
         now: Time,
         changes: &mut Option<ChangeWriter>,
     ) {
+        if now.0.saturating_sub(self.at.0) < STEP {
+            return;
+        }
         if self.under.0 != snapshot.epoch {
             self.under = (snapshot.epoch, shortest_timeout(snapshot));
             self.narrow.forget();

@@ -31,13 +31,15 @@ impl Idle {
         Idle { wait, last_busy: Time::default() }
     }
 
-    /// How long to sleep after a turn at `now`; `None` to go on at once. `due` is when the next timed work is,
-    /// `in_flight` whether sent frames are still out, `ports` whether there is anything to receive from.
-    pub(crate) fn after_turn(&mut self, turn: After, now: Time) -> Option<Duration> {
-        if turn.busy {
-            self.last_busy = now;
-            return None;
-        }
+    /// There was something to do in a turn at `now`.
+    #[inline]
+    pub(crate) fn busy(&mut self, now: Time) {
+        self.last_busy = now;
+    }
+
+    /// How long to sleep after a turn at `now` without anything to do; `None` to go on at once. `due` is when the next timed
+    /// work is, `in_flight` whether sent frames are still out, `ports` whether there is anything to receive from.
+    pub(crate) fn after_turn(&self, turn: After, now: Time) -> Option<Duration> {
         // Without a port even a busy worker has nothing to look at.
         if self.wait == Wait::Busy && turn.ports {
             return None;
@@ -54,7 +56,6 @@ impl Idle {
 /// What the decision needs to know of a turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct After {
-    pub(crate) busy: bool,
     pub(crate) ports: bool,
     pub(crate) in_flight: bool,
     pub(crate) due: Time,
@@ -64,12 +65,12 @@ pub(crate) struct After {
 mod tests {
     use super::*;
 
-    const QUIET: After = After { busy: false, ports: true, in_flight: false, due: Time(1_000_000_000) };
+    const QUIET: After = After { ports: true, in_flight: false, due: Time(1_000_000_000) };
 
     #[test]
     fn an_adaptive_worker_spins_for_a_moment_and_then_sleeps_until_due() {
         let mut idle = Idle::new(Wait::Adaptive);
-        assert_eq!(idle.after_turn(After { busy: true, ..QUIET }, Time(1_000_000)), None);
+        idle.busy(Time(1_000_000));
         assert_eq!(idle.after_turn(QUIET, Time(1_000_000 + SPIN - 1)), None);
         let slept = idle.after_turn(QUIET, Time(1_000_000 + SPIN));
         assert_eq!(slept, Some(Duration::from_nanos(1_000_000_000 - 1_000_000 - SPIN)));
@@ -77,20 +78,20 @@ mod tests {
 
     #[test]
     fn frames_that_are_out_shorten_the_sleep() {
-        let mut idle = Idle::new(Wait::Adaptive);
+        let idle = Idle::new(Wait::Adaptive);
         let out = After { in_flight: true, ..QUIET };
         assert_eq!(idle.after_turn(out, Time(500_000)), Some(Duration::from_millis(1)));
     }
 
     #[test]
     fn what_is_due_is_not_slept_over() {
-        let mut idle = Idle::new(Wait::Adaptive);
+        let idle = Idle::new(Wait::Adaptive);
         assert_eq!(idle.after_turn(QUIET, Time(1_000_000_000)), None);
     }
 
     #[test]
     fn a_busy_worker_sleeps_only_without_ports() {
-        let mut idle = Idle::new(Wait::Busy);
+        let idle = Idle::new(Wait::Busy);
         assert_eq!(idle.after_turn(QUIET, Time(900_000_000)), None);
         let bare = After { ports: false, ..QUIET };
         assert_eq!(idle.after_turn(bare, Time(900_000_000)), Some(Duration::from_millis(100)));

@@ -124,6 +124,16 @@ impl OwnPort {
         }
     }
 
+    /// Queues all frames for sending if there is room for them; otherwise none, and says so.
+    #[inline]
+    pub(crate) fn queue_all(&mut self, frames: &mut Vec<Frame>) -> bool {
+        let fit = frames.len() <= self.backlog.room();
+        if fit {
+            self.backlog.take_from(frames, frames.len());
+        }
+        fit
+    }
+
     /// Sends what is queued as far as there is room, and reaps what was sent.
     #[inline]
     pub(crate) fn flush(&mut self, pool: &mut FramePool) -> bool {

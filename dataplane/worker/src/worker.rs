@@ -156,8 +156,11 @@ impl Worker {
             if self.watch(&mut watched, ports) {
                 continue;
             }
+            if turn == Turn::Busy {
+                idle.busy(now);
+                continue;
+            }
             let after = After {
-                busy: turn == Turn::Busy,
                 ports: !self.egress.ports.is_empty(),
                 in_flight: self.egress.ports.iter().any(OwnPort::in_flight),
                 due: self.due(now),
@@ -270,9 +273,7 @@ fn deliver(
     pool: &mut FramePool,
     stats: &Stats,
 ) {
-    for frame in out.sends.drain(..) {
-        egress.send(frame.egress(), frame, pool);
-    }
+    egress.send_all(&mut out.sends, pool);
     while let Some(frame) = out.passes.pop() {
         if kernel.pass(frame.ingress(), frame.bytes()) {
             bump(&stats.passed, 1);

@@ -68,6 +68,8 @@ impl Kind {
     pub(crate) const TCP_IN: Kind = Kind(0);
     /// The same from a NAT destination to a client.
     pub(crate) const TCP_OUT: Kind = Kind(Kind::OUT);
+    /// UDP of IPv4 from a client to a listen.
+    pub(crate) const UDP_IN: Kind = Kind(Kind::UDP);
     /// The long way.
     pub(crate) const LONG: Kind = Kind(1 << 7);
 

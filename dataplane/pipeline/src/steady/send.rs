@@ -83,6 +83,9 @@ impl Context<'_> {
                 Kind::TCP_OUT => known
                     .outbound::<false>(frame, lane, Kind::TCP_OUT, changes)
                     .map(|sent| ledger.add(&sent, lane, true, count)),
+                Kind::UDP_IN => known
+                    .inbound::<false>(frame, lane, (Kind::UDP_IN, ident), changes)
+                    .map(|sent| ledger.add(&sent, lane, false, count)),
                 kind => known
                     .others(frame, lane, ident, changes)
                     .map(|sent| ledger.add(&sent, lane, kind.is_out(), count)),
@@ -114,7 +117,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Sends on a packet that is not quiet TCP of IPv4.
+    /// Sends on a packet that is neither quiet TCP of IPv4 nor UDP of a client's.
     #[inline(never)]
     fn others(
         &self,
