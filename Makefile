@@ -130,7 +130,7 @@ perf-quick perf perf-full perf-publish: deps
 perf-vm: ## kernel IPVS and sheave in one guest without KVM, in instructions a packet, over veth and with zero-copy (twenty minutes)
 perf-vm: PACKAGES += $(VM_PACKAGES)
 perf-vm: deps
-	$(CARGO) build --release -q -p sheave-director
+	$(CARGO) build --release -q -p sheave-director -p sheave-pktgen
 	perf/vm/run.sh $(TARGET) $(BENCH)
 
 .PHONY: image
