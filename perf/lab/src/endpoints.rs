@@ -64,7 +64,7 @@ pub(crate) fn serve(port: u16, core: usize, stop: &AtomicBool, ready: impl FnOnc
     const LISTENER: Token = Token(usize::MAX);
     pin(Some(core));
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(EVENTS));
-    let mut listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    let mut listener = listen(port)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     ready();
     let mut clients = Slots::new();
@@ -205,17 +205,31 @@ pub(crate) fn open(to: SocketAddr, count: usize) -> io::Result<Vec<std::net::Tcp
     (0..count).map(|_| std::net::TcpStream::connect_timeout(&to, PATIENCE)).collect()
 }
 
+/// A listener for whom thousands may wait: where 128 may, as is usual, a connection beyond them counts as open at the client's end
+/// and not at this one.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    rustix::net::listen(&listener, 4096)?;
+    Ok(listener)
+}
+
 /// Accepts connections and keeps them until told to stop.
 pub(crate) fn keep(port: u16, stop: &AtomicBool, accepted: &AtomicUsize) -> io::Result<()> {
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1));
-    let mut listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    let mut listener = listen(port)?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
     let mut kept = Vec::new();
     // ORDERING: only that it is seen some time counts.
     while !stop.load(Ordering::Relaxed) {
         wait(&mut poll, &mut events)?;
-        while let Ok((stream, _)) = listener.accept() {
-            kept.push(stream);
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => kept.push(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // One that was given up while it waited; others wait behind it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error),
+            }
             accepted.store(kept.len(), Ordering::Relaxed);
         }
     }
