@@ -67,8 +67,8 @@ fn rounds(cli: &Cli) -> Vec<Round> {
     match cli.matrix {
         Matrix::Quick => vec![round(V4, FEW, "64", &few, 5)],
         Matrix::Default => vec![
-            round(V4, FEW, "64", &all, 5),
-            round(V4, MANY, "64", &[Bare, SheaveNat, Testpmd, Nft], 5),
+            round(V4, FEW, "64", &all, 4),
+            round(V4, MANY, "64", &[Bare, SheaveNat, Testpmd, Nft], 4),
             round(V4, FEW, "imix", &few, 2),
             round(V4, FEW, "1518", &few, 2),
             round(V6, FEW, "78", &few, 2),
